@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: MIT
+/* One end of a migration's connection. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/endian.h"
+#include "base/socket.h"
+#include "migration/channel.h"
+
+#define NS_PER_SECOND 1000000000ull
+#define PACE_SLICE_NS 5000000 /* 5 ms */
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * NS_PER_SECOND + now.tv_nsec;
+}
+
+static int unknown_uri(const char *uri, struct error *err)
+{
+	return error_set(err, "'%s' is no URI to move a guest by: it can be "
+			 "unix:PATH, tcp:HOST:PORT or fd:N", uri);
+}
+
+int channel_check_uri(const char *uri, struct error *err)
+{
+	if (!strncmp(uri, "unix:", 5) || !strncmp(uri, "tcp:", 4) ||
+	    !strncmp(uri, "fd:", 3))
+		return 0;
+	return unknown_uri(uri, err);
+}
+
+/* The descriptor of "fd:N". Return: -1 with @err */
+static int inherited_fd(const char *number, struct error *err)
+{
+	char *end;
+	long fd = strtol(number, &end, 10);
+
+	if (end == number || *end || fd < 0 || fd > 65535 ||
+	    fcntl(fd, F_GETFD) < 0)
+		return error_set(err, "fd:%s is not an open descriptor",
+				 number);
+	fcntl(fd, F_SETFD, FD_CLOEXEC);
+	return fd;
+}
+
+void channel_set_patience(struct channel *channel, unsigned int ms)
+{
+	struct timeval patience = { .tv_sec = ms / 1000,
+				    .tv_usec = ms % 1000 * 1000 };
+
+	setsockopt(channel->fd, SOL_SOCKET, SO_SNDTIMEO, &patience,
+		   sizeof(patience));
+	setsockopt(channel->fd, SOL_SOCKET, SO_RCVTIMEO, &patience,
+		   sizeof(patience));
+}
+
+void channel_linger(struct channel *channel)
+{
+	uint64_t until = now_ns() + NS_PER_SECOND;
+	char rest[16384];
+
+	shutdown(channel->fd, SHUT_WR);
+	channel_set_patience(channel, 1000);
+	while (now_ns() < until &&
+	       recv(channel->fd, rest, sizeof(rest), 0) > 0)
+		;
+}
+
+void channel_open(struct channel *channel, int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	memset(channel, 0, sizeof(*channel));
+	channel->fd = fd;
+	if (flags >= 0)
+		fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
+	channel_set_patience(channel, CHANNEL_PATIENCE_SECONDS * 1000);
+}
+
+int channel_connect(const char *uri, struct error *err)
+{
+	if (!strncmp(uri, "unix:", 5))
+		return socket_connect_unix(uri + 5, err);
+	if (!strncmp(uri, "tcp:", 4))
+		return socket_connect_tcp(uri + 4, err);
+	if (!strncmp(uri, "fd:", 3))
+		return inherited_fd(uri + 3, err);
+	return unknown_uri(uri, err);
+}
+
+int channel_listen(const char *uri, bool *connected, struct error *err)
+{
+	*connected = false;
+	if (!strncmp(uri, "unix:", 5))
+		return socket_listen_unix(uri + 5, err);
+	if (!strncmp(uri, "tcp:", 4))
+		return socket_listen_tcp(uri + 4, err);
+	if (strncmp(uri, "fd:", 3))
+		return unknown_uri(uri, err);
+	*connected = true;
+	return inherited_fd(uri + 3, err);
+}
+
+void channel_close(struct channel *channel)
+{
+	if (channel->fd >= 0)
+		close(channel->fd);
+	channel->fd = -1;
+}
+
+void channel_break(struct channel *channel)
+{
+	atomic_store(&channel->broken, true);
+	shutdown(channel->fd, SHUT_RDWR);
+}
+
+static int io_failed(const struct channel *channel, const char *what,
+		     ssize_t rc, struct error *err)
+{
+	if (atomic_load(&channel->broken))
+		return error_set(err, "cancelled");
+	if (rc == 0 || errno == EPIPE || errno == ECONNRESET)
+		return error_set(err, "the other side closed the connection");
+	if (errno == EAGAIN || errno == EWOULDBLOCK)
+		return error_set(err, "the other side made no progress for %d "
+				 "seconds", CHANNEL_PATIENCE_SECONDS);
+	return error_set_errno(err, errno, "%s the migration stream", what);
+}
+
+/* Sleeps as long as what was sent is ahead of the bandwidth; in slices, so
+ * that channel_break() is not kept waiting. */
+static void pace(struct channel *channel, uint64_t bytes)
+{
+	const struct timespec slice = { .tv_nsec = PACE_SLICE_NS };
+	uint64_t now = now_ns(), due;
+
+	if (!channel->bandwidth)
+		return;
+	if (!channel->paced_since_ns ||
+	    now - channel->paced_since_ns > NS_PER_SECOND) {
+		channel->paced_since_ns = now;
+		channel->paced_bytes = 0;
+	}
+	channel->paced_bytes += bytes;
+	due = channel->paced_since_ns +
+	      (uint64_t)((double)channel->paced_bytes * NS_PER_SECOND /
+			 channel->bandwidth);
+	for (; now < due && !atomic_load(&channel->broken); now = now_ns())
+		nanosleep(&slice, NULL);
+}
+
+/* Drops @done bytes from the front. Return: parts that are left */
+static int advance(struct iovec **part, int count, size_t done)
+{
+	while (count && done >= (*part)->iov_len) {
+		done -= (*part)->iov_len;
+		++*part;
+		count--;
+	}
+	if (count) {
+		(*part)->iov_base = (char *)(*part)->iov_base + done;
+		(*part)->iov_len -= done;
+	}
+	return count;
+}
+
+int channel_write(struct channel *channel, const struct iovec *parts,
+		  int count, struct error *err)
+{
+	struct iovec copy[4], *next = copy;
+	uint64_t total = 0;
+	int i;
+
+	if (count > 4)
+		return error_set(err, "a record of %d parts", count);
+	for (i = 0; i < count; i++) {
+		copy[i] = parts[i];
+		total += parts[i].iov_len;
+	}
+	if (!total)
+		return 0;
+	while (count) {
+		struct msghdr message = { .msg_iov = next,
+					  .msg_iovlen = count };
+		ssize_t rc = sendmsg(channel->fd, &message, MSG_NOSIGNAL);
+
+		if (rc < 0 && errno == EINTR)
+			continue;
+		if (rc <= 0)
+			return io_failed(channel, "writing", rc, err);
+		channel->sent += rc;
+		count = advance(&next, count, rc);
+	}
+	pace(channel, total);
+	return 0;
+}
+
+int channel_read(struct channel *channel, void *to, size_t length,
+		 struct error *err)
+{
+	size_t done = 0;
+
+	while (done < length) {
+		ssize_t rc = recv(channel->fd, (char *)to + done,
+				  length - done, 0);
+
+		if (rc < 0 && errno == EINTR)
+			continue;
+		if (rc <= 0)
+			return io_failed(channel, "reading", rc, err);
+		done += rc;
+		channel->received += rc;
+	}
+	return 0;
+}
+
+int channel_write_record(struct channel *channel, uint32_t type,
+			 const void *payload, uint64_t length,
+			 struct error *err)
+{
+	struct stream_record record = { .type = le32_make(type),
+					.length = le64_make(length) };
+	struct iovec parts[2] = {
+		{ &record, sizeof(record) },
+		{ (void *)payload, length },
+	};
+
+	return channel_write(channel, parts, length ? 2 : 1, err);
+}
+
+int channel_read_record(struct channel *channel, uint32_t *type,
+			uint64_t *length, struct error *err)
+{
+	struct stream_record record;
+
+	if (channel_read(channel, &record, sizeof(record), err) < 0)
+		return -1;
+	*type = le32_get(record.type);
+	*length = le64_get(record.length);
+	return 0;
+}

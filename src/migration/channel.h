@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One end of a migration's connection: whole reads and writes, counted, given
+ * up after a time without progress, and breakable from another thread.
+ */
+#ifndef MIGRATION_CHANNEL_H
+#define MIGRATION_CHANNEL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/error.h"
+#include "migration/stream.h"
+
+#define CHANNEL_PATIENCE_SECONDS 30
+
+struct channel {
+	int fd; /* owned */
+	uint64_t sent, received; /* bytes */
+	uint64_t bandwidth;	 /* bytes a second, 0: no limit */
+	uint64_t paced_since_ns, paced_bytes;
+	atomic_bool broken; /* by channel_break() */
+};
+
+/**
+ * channel_connect() / channel_listen() - Open by URI
+ * @uri:	"unix:PATH", "tcp:HOST:PORT", "fd:N"
+ *
+ * channel_listen() gives a listening socket, or for fd: the connection itself,
+ * with *@connected set. A connection is for channel_open().
+ *
+ * Return: the descriptor, or -1 with @err
+ */
+int channel_connect(const char *uri, struct error *err);
+/* Is it of a kind we know? Return: 0, or -1 with @err */
+int channel_check_uri(const char *uri, struct error *err);
+int channel_listen(const char *uri, bool *connected, struct error *err);
+void channel_open(struct channel *channel, int fd);
+void channel_close(struct channel *channel);
+
+/* How long a read or write may go without progress. */
+void channel_set_patience(struct channel *channel, unsigned int ms);
+
+/* Tell the peer that nothing more comes, and read what it still sends, for at
+ * most a second: so that it gets to what it was told last. */
+void channel_linger(struct channel *channel);
+
+/* Make every read and write of it fail, now and later. Any thread. */
+void channel_break(struct channel *channel);
+
+/* Return: 0, or -1 with @err */
+int channel_write(struct channel *channel, const struct iovec *parts,
+		  int count, struct error *err);
+int channel_read(struct channel *channel, void *to, size_t length,
+		 struct error *err);
+
+/* A record from one piece of memory, and the header of the next record. */
+int channel_write_record(struct channel *channel, uint32_t type,
+			 const void *payload, uint64_t length,
+			 struct error *err);
+int channel_read_record(struct channel *channel, uint32_t *type,
+			uint64_t *length, struct error *err);
+
+#endif

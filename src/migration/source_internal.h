@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* Inside the source of a migration: for source*.c only. */
+#ifndef MIGRATION_SOURCE_INTERNAL_H
+#define MIGRATION_SOURCE_INTERNAL_H
+
+#include "migration/source.h"
+
+uint64_t migration_now_ns(void);
+
+/**
+ * source_send_pages() - Send to_send, without what is hinted, and empty it
+ *
+ * A page that is zero costs nothing when the destination never had it, and a
+ * ZERO record when it has an older version. Hinted pages stay in to_send.
+ *
+ * Return: 0, or -1 with @err
+ */
+int source_send_pages(struct migration_source *source, bool last,
+		      struct error *err);
+
+/* VERIFY records over every page that matters to the guest. */
+int source_send_hashes(struct migration_source *source, struct error *err);
+
+/* Log every later write; then all memory that exists is to_send.
+ * Return: 0, or -1 with @err */
+int source_arm(struct migration_source *source, struct error *err);
+
+/* Add to to_send what was written since. The report is drained before.
+ * Return: pages written, or -1 with @err */
+int64_t source_sync_log(struct migration_source *source, struct error *err);
+
+/* Ask the guest for its free pages, and wait for as long as that pays.
+ * Return: 0 (also when it cannot be asked), or -1 with @err */
+int source_report(struct migration_source *source, struct error *err);
+
+/**
+ * source_work_in_report() - Before the first page is sent
+ *
+ * A complete report is drained, and what was written while it was waited for
+ * is taken from the log: those pages go once, not twice. A report that still
+ * runs goes on beside the first round. Of a guest that zeroes no hint counts.
+ *
+ * Return: 0, or -1 with @err
+ */
+int source_work_in_report(struct migration_source *source, struct error *err);
+
+/* End the report and leave out what was hinted and is still to be sent. */
+void source_drain(struct migration_source *source);
+
+#endif

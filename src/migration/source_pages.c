@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Pages onto the wire, straight from guest memory.
+ *
+ * Runs of pages with content go as one PAGES record each, up to 4 MiB; zero
+ * pages of which the destination has an older version are gathered into ZERO
+ * records.
+ */
+#include <string.h>
+#include <xxhash.h>
+
+#include "base/cleanup.h"
+#include "base/endian.h"
+#include "migration/source_internal.h"
+#include "migration/zero.h"
+
+#define RATE_WINDOW_NS 1000000000ull
+
+struct zero_runs {
+	struct stream_run run[STREAM_RUNS_MAX];
+	unsigned int count;
+};
+
+/* What one pass adds up, told to the status now and then. */
+struct pass {
+	struct migration_source *source;
+	struct zero_runs zeroes;
+	uint64_t pages_sent, pages_zero;
+	uint64_t window_ns, window_bytes; /* where the rate is measured from */
+	uint64_t left;
+};
+
+static int flush_zeroes(struct pass *pass, struct error *err)
+{
+	int rc;
+
+	if (!pass->zeroes.count)
+		return 0;
+	rc = channel_write_record(&pass->source->channel, STREAM_ZERO,
+				  pass->zeroes.run,
+				  pass->zeroes.count *
+					  sizeof(pass->zeroes.run[0]), err);
+	pass->zeroes.count = 0;
+	return rc;
+}
+
+/* The destination has an older version of these: it must forget it. */
+static int add_zero(struct pass *pass, struct page_run run, struct error *err)
+{
+	pass->zeroes.run[pass->zeroes.count++] = (struct stream_run){
+		le64_make(run.first), le64_make(run.count)
+	};
+	page_set_remove(&pass->source->sent, run);
+	if (pass->zeroes.count < STREAM_RUNS_MAX)
+		return 0;
+	return flush_zeroes(pass, err);
+}
+
+static int zero_pages(struct pass *pass, struct page_run run,
+		      struct error *err)
+{
+	uint64_t end = run.first + run.count, at = run.first;
+	struct page_run had;
+
+	pass->pages_zero += run.count;
+	while (page_set_next_run(&pass->source->sent, at, end - at, &had) &&
+	       had.first < end) {
+		if (had.first + had.count > end)
+			had.count = end - had.first;
+		if (add_zero(pass, had, err) < 0)
+			return -1;
+		at = had.first + had.count;
+		if (at == end)
+			break;
+	}
+	return 0;
+}
+
+static int data_pages(struct pass *pass, struct page_run run,
+		      const uint8_t *host, struct error *err)
+{
+	struct migration_source *source = pass->source;
+	struct stream_run wire = { le64_make(run.first),
+				   le64_make(run.count) };
+	uint64_t bytes = run.count << GUEST_PAGE_SHIFT;
+	struct stream_record record = {
+		.type = le32_make(STREAM_PAGES),
+		.length = le64_make(sizeof(wire) + bytes),
+	};
+	struct iovec parts[3] = {
+		{ &record, sizeof(record) },
+		{ &wire, sizeof(wire) },
+		{ (void *)host, bytes },
+	};
+
+	/* A zero run of an earlier round must not come behind this content. */
+	if (flush_zeroes(pass, err) < 0)
+		return -1;
+	pass->pages_sent += run.count;
+	page_set_add(&source->sent, run);
+	return channel_write(&source->channel, parts, 3, err);
+}
+
+/* Cut a run into its zero and its other parts. */
+static int send_run(struct pass *pass, struct page_run run, struct error *err)
+{
+	struct gpa start = { run.first << GUEST_PAGE_SHIFT };
+	const uint8_t *host;
+	uint64_t done = 0;
+
+	host = guest_memory_span(pass->source->memory, start,
+				 run.count << GUEST_PAGE_SHIFT);
+	if (!host)
+		return error_set(err, "frame %#llx is not RAM",
+				 (unsigned long long)run.first);
+	while (done < run.count) {
+		const uint8_t *at = host + (done << GUEST_PAGE_SHIFT);
+		struct page_run part = { run.first + done, 1 };
+		bool zero = page_is_zero(at);
+
+		while (done + part.count < run.count &&
+		       page_is_zero(at + (part.count << GUEST_PAGE_SHIFT)) ==
+			       zero)
+			part.count++;
+		if ((zero ? zero_pages(pass, part, err) :
+			    data_pages(pass, part, at, err)) < 0)
+			return -1;
+		done += part.count;
+	}
+	return 0;
+}
+
+/* A run that does not cross the border of a memory region. */
+static void clip_to_region(const struct guest_memory *memory,
+			   struct page_run *run)
+{
+	struct gpa start = { run->first << GUEST_PAGE_SHIFT };
+	uint64_t length = run->count << GUEST_PAGE_SHIFT;
+
+	if (guest_memory_clip(memory, &start, &length) &&
+	    start.value >> GUEST_PAGE_SHIFT == run->first)
+		run->count = length >> GUEST_PAGE_SHIFT;
+}
+
+static void tell(struct pass *pass)
+{
+	struct migration_source *source = pass->source;
+	struct migration_status *status = &source->status;
+	uint64_t now = migration_now_ns();
+	uint64_t bytes = source->channel.sent - pass->window_bytes;
+	uint64_t ns = now - pass->window_ns;
+
+	scoped_lock(&source->lock);
+	status->pages_sent += pass->pages_sent;
+	status->pages_zero += pass->pages_zero;
+	status->pages_left = pass->left;
+	status->bytes_sent = source->channel.sent;
+	pass->pages_sent = pass->pages_zero = 0;
+	if (ns < RATE_WINDOW_NS / 4)
+		return;
+	status->bytes_per_second = (double)bytes * 1e9 / ns;
+	if (ns < RATE_WINDOW_NS)
+		return;
+	pass->window_ns = now;
+	pass->window_bytes = source->channel.sent;
+}
+
+/* A record takes at most a second at the given bandwidth. */
+static uint64_t longest_run(const struct migration_source *source)
+{
+	uint64_t pages = source->options.bandwidth >> GUEST_PAGE_SHIFT;
+
+	if (!source->options.bandwidth || pages > STREAM_PAGES_MAX)
+		return STREAM_PAGES_MAX;
+	return pages ? pages : 1;
+}
+
+static int send_all(struct pass *pass, struct error *err)
+{
+	struct migration_source *source = pass->source;
+	uint64_t from = 0, longest = longest_run(source);
+	struct page_run run;
+
+	while (page_set_next_run_without(&source->to_send, &source->hinted,
+					 from, longest, &run)) {
+		if (atomic_load(&source->cancel))
+			return error_set(err, "cancelled");
+		clip_to_region(source->memory, &run);
+		page_set_remove(&source->to_send, run);
+		if (send_run(pass, run, err) < 0)
+			return -1;
+		from = run.first + run.count;
+		source->pages_done += run.count;
+		pass->left -= run.count;
+		tell(pass);
+	}
+	return flush_zeroes(pass, err);
+}
+
+/* Pages that were sent and exist no more: the balloon took them since. */
+static int send_absent(struct pass *pass, struct error *err)
+{
+	struct migration_source *source = pass->source;
+	struct page_run run;
+	uint64_t from = 0;
+
+	while (page_set_next_run_without(&source->sent, &source->populated,
+					 from, STREAM_PAGES_MAX, &run)) {
+		clip_to_region(source->memory, &run);
+		if (add_zero(pass, run, err) < 0)
+			return -1;
+		from = run.first + run.count;
+	}
+	return flush_zeroes(pass, err);
+}
+
+int source_send_pages(struct migration_source *source, bool last,
+		      struct error *err)
+{
+	struct pass pass = {
+		.source = source,
+		.window_ns = migration_now_ns(),
+		.window_bytes = source->channel.sent,
+		.left = page_set_count(&source->to_send),
+	};
+	int rc = send_all(&pass, err);
+
+	if (rc == 0 && last)
+		rc = send_absent(&pass, err);
+	tell(&pass);
+	return rc;
+}
+
+/* --------------------------------------------------------- verification --- */
+
+struct hashes {
+	struct stream_hash hash[STREAM_RUNS_MAX];
+	unsigned int count;
+};
+
+static int flush_hashes(struct migration_source *source, struct hashes *hashes,
+			struct error *err)
+{
+	int rc;
+
+	if (!hashes->count)
+		return 0;
+	rc = channel_write_record(&source->channel, STREAM_VERIFY,
+				  hashes->hash,
+				  hashes->count * sizeof(hashes->hash[0]), err);
+	hashes->count = 0;
+	return rc;
+}
+
+int source_send_hashes(struct migration_source *source, struct error *err)
+{
+	static struct hashes hashes;
+	struct page_run run;
+	uint64_t from = 0;
+
+	hashes.count = 0;
+	while (page_set_next_run_without(&source->populated, &source->left_out,
+					 from, STREAM_PAGES_MAX, &run)) {
+		struct gpa start = { run.first << GUEST_PAGE_SHIFT };
+		const void *host;
+
+		clip_to_region(source->memory, &run);
+		host = guest_memory_span(source->memory, start,
+					 run.count << GUEST_PAGE_SHIFT);
+		hashes.hash[hashes.count++] = (struct stream_hash){
+			{ le64_make(run.first), le64_make(run.count) },
+			le64_make(XXH3_64bits(host, run.count
+							    << GUEST_PAGE_SHIFT)),
+		};
+		if (hashes.count == STREAM_RUNS_MAX &&
+		    flush_hashes(source, &hashes, err) < 0)
+			return -1;
+		from = run.first + run.count;
+	}
+	return flush_hashes(source, &hashes, err);
+}
