@@ -1,0 +1,501 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The balloon of a machine.
+ *
+ * Registers of the transport are the vCPU threads', under the device lock; the
+ * balloon itself is the device thread's. The thread takes the lock for
+ * moments: to learn of a reset or of DRIVER_OK, and to raise an interrupt.
+ * Nothing is discarded under it.
+ */
+#include <errno.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
+#include <linux/virtio_ring.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "machine/balloon_device.h"
+#include "machine/balloon_device_internal.h"
+#include "memory/backing.h"
+
+#define CLASS_MEMORY_OTHER 0x058000
+#define SAMPLE_PAGES 1024 /* of what was hinted, for a look at its content */
+
+static const enum free_page_state free_page_states[REPORT_STATES] = {
+	[REPORT_IDLE] = FREE_PAGE_NONE,
+	[REPORT_REQUESTED] = FREE_PAGE_REQUESTED,
+	[REPORT_ACCEPTING] = FREE_PAGE_ACCEPTING,
+	[REPORT_COMPLETE] = FREE_PAGE_COMPLETE,
+	[REPORT_CLOSED] = FREE_PAGE_NONE,
+	[REPORT_DONE] = FREE_PAGE_NONE,
+};
+
+/* -------------------------------- the balloon's events, device thread --- */
+
+static void on_discard(void *host, struct page_run run)
+{
+	struct balloon_device *device = host;
+
+	if (backing_discard(device->memory, run) < 0) {
+		atomic_fetch_add(&device->discard_errors, 1);
+		return;
+	}
+	atomic_fetch_add(&device->discarded, run.count);
+	/* The pages read as zero now and KVM's log does not know: without this
+	 * a destination would keep what it has of them (R26). */
+	guest_memory_mark_dirty(device->memory,
+				(struct gpa){ run.first << GUEST_PAGE_SHIFT },
+				run.count << GUEST_PAGE_SHIFT);
+}
+
+static void on_returned(void *host, struct page_run run)
+{
+	/* Private anonymous memory comes back at the first touch. */
+}
+
+static void on_report_changed(void *host, enum report_state state)
+{
+	struct balloon_device *device = host;
+
+	scoped_lock(&device->report_lock);
+	device->report_state = state;
+	pthread_cond_broadcast(&device->report_changed);
+}
+
+static void on_interrupt(void *host, enum balloon_queue queue)
+{
+	struct balloon_device *device = host;
+	int index = balloon_queue_number(&device->balloon, queue);
+
+	if (index < 0)
+		return;
+	scoped_lock(device->lock);
+	virtio_pci_queue_interrupt(&device->pci, index);
+}
+
+static void on_config_changed(void *host)
+{
+	struct balloon_device *device = host;
+
+	scoped_lock(device->lock);
+	virtio_pci_config_interrupt(&device->pci);
+}
+
+static void on_broken(void *host, const char *reason)
+{
+	struct balloon_device *device = host;
+
+	log_limited("balloon", "the guest's driver broke the device: %s; it "
+		    "needs a reset", reason);
+	scoped_lock(device->lock);
+	virtio_device_break(&device->virtio);
+	virtio_pci_config_interrupt(&device->pci);
+}
+
+static const struct balloon_host_ops host_ops = {
+	.discard = on_discard,
+	.returned = on_returned,
+	.report_changed = on_report_changed,
+	.interrupt = on_interrupt,
+	.config_changed = on_config_changed,
+	.broken = on_broken,
+};
+
+/* ------------------------------------------------ the device thread --- */
+
+void balloon_device_activate(struct balloon_device *device,
+			     const struct virtqueue_layout *layout,
+			     const struct virtqueue_state *state)
+{
+	unsigned int queue;
+
+	balloon_activate(&device->balloon, device->features, layout, state,
+			 VIRTIO_DEVICE_MAX_QUEUES);
+	for (queue = 0; queue < BALLOON_QUEUES; queue++) {
+		int index = balloon_queue_number(&device->balloon, queue);
+
+		if (index >= 0)
+			device_thread_kick(&device->thread, index);
+	}
+}
+
+void balloon_device_copy_layouts(const struct balloon_device *device,
+				 struct virtqueue_layout *layout)
+{
+	unsigned int i;
+
+	for (i = 0; i < VIRTIO_DEVICE_MAX_QUEUES; i++) {
+		layout[i] = device->virtio.queue[i].layout;
+		if (!device->virtio.queue[i].enabled)
+			layout[i].size = 0;
+	}
+}
+
+static void on_posted(void *owner)
+{
+	struct virtqueue_layout layout[VIRTIO_DEVICE_MAX_QUEUES];
+	struct balloon_device *device = owner;
+	enum virtio_device_event event;
+
+	pthread_mutex_lock(device->lock);
+	event = virtio_device_take_event(&device->virtio);
+	if (event == VIRTIO_EVENT_ACTIVATE) {
+		device->features = device->virtio.accepted;
+		balloon_device_copy_layouts(device, layout);
+	}
+	pthread_mutex_unlock(device->lock);
+
+	if (event == VIRTIO_EVENT_ACTIVATE)
+		balloon_device_activate(device, layout, NULL);
+	if (event != VIRTIO_EVENT_RESET)
+		return;
+	balloon_reset(&device->balloon);
+	scoped_lock(device->lock);
+	virtio_device_reset_done(&device->virtio);
+	virtio_pci_device_reset(&device->pci);
+}
+
+static bool on_kicked(void *owner, unsigned int index)
+{
+	struct balloon_device *device = owner;
+	unsigned int queue;
+
+	for (queue = 0; queue < BALLOON_QUEUES; queue++)
+		if (balloon_queue_number(&device->balloon, queue) == (int)index)
+			return balloon_serve(&device->balloon, queue);
+	return false;
+}
+
+static const struct device_thread_ops thread_ops = {
+	.posted = on_posted,
+	.kicked = on_kicked,
+};
+
+/* ---------------------------------------- the driver's steps, vCPUs --- */
+
+static bool on_accepts(void *owner, uint64_t features)
+{
+	return true;
+}
+
+static void on_status_changed(void *owner)
+{
+	struct balloon_device *device = owner;
+
+	device_thread_post(&device->thread);
+}
+
+static void on_config_read(void *owner, uint32_t offset, void *to,
+			   uint32_t length)
+{
+	struct balloon_device *device = owner;
+
+	balloon_config_read(&device->balloon, offset, to, length);
+}
+
+static void on_config_write(void *owner, uint32_t offset, const void *from,
+			    uint32_t length)
+{
+	struct balloon_device *device = owner;
+
+	if (balloon_config_write(&device->balloon, offset, from, length) &&
+	    device->actual_changed)
+		device->actual_changed(device->owner);
+}
+
+static void on_kick(void *owner, uint16_t queue)
+{
+	struct balloon_device *device = owner;
+
+	device_thread_kick(&device->thread, queue);
+}
+
+static const struct virtio_device_ops virtio_ops = {
+	.accepts = on_accepts,
+	.status_changed = on_status_changed,
+	.config_read = on_config_read,
+	.config_write = on_config_write,
+	.kick = on_kick,
+};
+
+static void on_signal(void *owner, uint64_t address, uint32_t data)
+{
+	struct balloon_device *device = owner;
+
+	kvm_vm_signal_msi(device->vm, address, data);
+}
+
+static void move_notify(struct balloon_device *device, uint64_t address,
+			bool assign)
+{
+	unsigned int queue;
+
+	for (queue = 0; queue < device->virtio.queues; queue++)
+		kvm_vm_ioeventfd(device->vm, address + queue * 4,
+				 device->thread.kick_fd[queue], assign);
+}
+
+static void on_notify_moved(void *owner, uint64_t address)
+{
+	struct balloon_device *device = owner;
+
+	if (device->notify_at)
+		move_notify(device, device->notify_at, false);
+	if (address)
+		move_notify(device, address, true);
+	device->notify_at = address;
+}
+
+static const struct virtio_pci_ops pci_ops = {
+	.signal = on_signal,
+	.notify_moved = on_notify_moved,
+};
+
+/* --------------------------------------------------- free_page_source --- */
+
+struct report_call {
+	struct balloon_device *device;
+	struct page_set *hinted;
+	struct free_page_progress *progress;
+	bool started;
+};
+
+static void fill_progress(const struct balloon_device *device,
+			  struct free_page_progress *progress)
+{
+	const struct report_counters *counters =
+		&device->balloon.report.counters;
+
+	progress->state = free_page_states[device->balloon.report.state];
+	progress->hints = counters->hints;
+	progress->pages = counters->hinted_pages;
+	progress->rejected = counters->rejected;
+	if (!device->balloon.report.hinted ||
+	    !page_set_next_run(device->balloon.report.hinted, 0,
+			       SAMPLE_PAGES, &progress->sample))
+		progress->sample.count = 0;
+}
+
+static void call_start(void *argument)
+{
+	struct report_call *call = argument;
+
+	/* A guest that stands still answers nothing. */
+	call->started = !call->device->thread.quiet &&
+			balloon_report_start(&call->device->balloon,
+					     call->hinted) == 0;
+}
+
+static void call_progress(void *argument)
+{
+	struct report_call *call = argument;
+
+	fill_progress(call->device, call->progress);
+}
+
+static void call_drain(void *argument)
+{
+	struct report_call *call = argument;
+
+	balloon_report_close(&call->device->balloon);
+	fill_progress(call->device, call->progress);
+}
+
+static void call_done(void *argument)
+{
+	struct report_call *call = argument;
+
+	balloon_report_done(&call->device->balloon);
+}
+
+static bool source_start(struct free_page_source *source,
+			 struct page_set *hinted)
+{
+	struct balloon_device *device = (struct balloon_device *)source;
+	struct report_call call = { .device = device, .hinted = hinted };
+
+	device_thread_call(&device->thread, call_start, &call);
+	return call.started;
+}
+
+static void source_wait(struct free_page_source *source,
+			unsigned int timeout_ms,
+			struct free_page_progress *progress)
+{
+	struct balloon_device *device = (struct balloon_device *)source;
+	struct report_call call = { .device = device, .progress = progress };
+	enum report_state before;
+	struct timespec until;
+	int rc = 0;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += timeout_ms * 1000000l;
+	until.tv_sec += until.tv_nsec / 1000000000l;
+	until.tv_nsec %= 1000000000l;
+	pthread_mutex_lock(&device->report_lock);
+	before = device->report_state;
+	while (device->report_state == before && !rc &&
+	       (before == REPORT_REQUESTED || before == REPORT_ACCEPTING))
+		rc = pthread_cond_timedwait(&device->report_changed,
+					    &device->report_lock, &until);
+	pthread_mutex_unlock(&device->report_lock);
+	device_thread_call(&device->thread, call_progress, &call);
+}
+
+static void source_drain(struct free_page_source *source,
+			 struct free_page_progress *progress)
+{
+	struct balloon_device *device = (struct balloon_device *)source;
+	struct report_call call = { .device = device, .progress = progress };
+
+	device_thread_call(&device->thread, call_drain, &call);
+}
+
+static void source_done(struct free_page_source *source)
+{
+	struct balloon_device *device = (struct balloon_device *)source;
+	struct report_call call = { .device = device };
+
+	device_thread_call(&device->thread, call_done, &call);
+}
+
+static const struct free_page_source_ops source_ops = {
+	.start = source_start,
+	.wait = source_wait,
+	.drain = source_drain,
+	.done = source_done,
+};
+
+/* ------------------------------------------------------ life and view --- */
+
+/* Queues that exist with everything that is offered. */
+static uint16_t count_queues(uint64_t features,
+			     enum balloon_numbering numbering)
+{
+	int queue, index, highest = 0;
+
+	for (queue = 0; queue < BALLOON_QUEUES; queue++) {
+		index = balloon_queue_index(queue, features, numbering);
+		if (index > highest)
+			highest = index;
+	}
+	return highest + 1;
+}
+
+int balloon_device_create(struct balloon_device *device,
+			  const struct machine_config *config,
+			  struct kvm_vm *vm, struct guest_memory *memory,
+			  pthread_mutex_t *lock, uint32_t bars,
+			  struct error *err)
+{
+	struct balloon_options options = {
+		.hinting = config->hinting,
+		.numbering = config->numbering,
+		.protocol = &balloon_protocol_standard,
+	};
+	uint64_t offered;
+
+	memset(device, 0, sizeof(*device));
+	device->source.ops = &source_ops;
+	device->vm = vm;
+	device->memory = memory;
+	device->lock = lock;
+	pthread_mutex_init(&device->report_lock, NULL);
+	pthread_cond_init(&device->report_changed, NULL);
+	if (page_set_create(&device->scratch, memory->frames, err) < 0)
+		return -1;
+	balloon_init(&device->balloon, options, memory, device->scratch,
+		     &host_ops, device);
+	offered = balloon_features(&device->balloon) |
+		  1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_RING_F_EVENT_IDX |
+		  1ull << VIRTIO_RING_F_INDIRECT_DESC;
+	virtio_device_init(&device->virtio, VIRTIO_ID_BALLOON, offered,
+			   count_queues(offered, options.numbering),
+			   BALLOON_QUEUE_SIZE, &virtio_ops, device);
+	if (device_thread_start(&device->thread, &thread_ops, device, err) < 0) {
+		page_set_free(&device->scratch);
+		return -1;
+	}
+	device->created = true;
+	virtio_pci_init(&device->pci, &device->virtio, CLASS_MEMORY_OTHER,
+			bars, &pci_ops, device);
+	balloon_device_set_target(device,
+				  machine_balloon_pages(memory->size,
+							config->balloon_target));
+	return 0;
+}
+
+void balloon_device_destroy(struct balloon_device *device)
+{
+	if (!device->created)
+		return;
+	device_thread_stop(&device->thread);
+	page_set_free(&device->scratch);
+	device->created = false;
+}
+
+static void call_reset(void *argument)
+{
+	struct balloon_device *device = argument;
+
+	balloon_reset(&device->balloon);
+}
+
+void balloon_device_reset(struct balloon_device *device)
+{
+	device_thread_call(&device->thread, call_reset, device);
+	scoped_lock(device->lock);
+	virtio_device_clear(&device->virtio);
+	virtio_pci_reset(&device->pci);
+}
+
+struct target_call {
+	struct balloon_device *device;
+	uint32_t pages;
+};
+
+static void call_set_target(void *argument)
+{
+	struct target_call *call = argument;
+
+	balloon_set_target(&call->device->balloon, call->pages);
+}
+
+void balloon_device_set_target(struct balloon_device *device, uint32_t pages)
+{
+	struct target_call call = { device, pages };
+
+	device_thread_call(&device->thread, call_set_target, &call);
+}
+
+void balloon_device_view(struct balloon_device *device,
+			 struct balloon_view *view)
+{
+	uint64_t size = device->memory->size;
+	struct balloon *balloon = &device->balloon;
+
+	memset(view, 0, sizeof(*view));
+	view->target = size - ((uint64_t)atomic_load(&balloon->config.num_pages)
+			       << GUEST_PAGE_SHIFT);
+	view->actual = size - ((uint64_t)atomic_load(&balloon->config.actual)
+			       << GUEST_PAGE_SHIFT);
+	view->command_id = atomic_load(&balloon->config.free_page_hint_cmd_id);
+	view->discarded = atomic_load(&device->discarded);
+	view->discard_errors = atomic_load(&device->discard_errors);
+	pthread_mutex_lock(&device->report_lock);
+	view->report_state = device->report_state;
+	pthread_mutex_unlock(&device->report_lock);
+	scoped_lock(device->lock);
+	view->offered = device->virtio.offered;
+	view->driver = device->virtio.status & VIRTIO_CONFIG_S_DRIVER_OK;
+	view->negotiated = view->driver ? device->virtio.accepted : 0;
+}
+
+void balloon_device_arrived(struct balloon_device *device)
+{
+	source_done(&device->source);
+	scoped_lock(device->lock);
+	virtio_pci_interrupt_all(&device->pci);
+}

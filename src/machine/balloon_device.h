@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The balloon of a machine: protocol core, PCI transport and device thread
+ * joined; the free_page_source of a migration.
+ */
+#ifndef MACHINE_BALLOON_DEVICE_H
+#define MACHINE_BALLOON_DEVICE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "balloon/balloon.h"
+#include "base/buffer.h"
+#include "kvm/vm.h"
+#include "machine/config.h"
+#include "machine/device_thread.h"
+#include "migration/free_page_source.h"
+#include "pci/virtio_pci.h"
+
+#define BALLOON_QUEUE_SIZE 256
+
+/* What status and statistics show; a copy. */
+struct balloon_view {
+	uint64_t target, actual; /* bytes the guest keeps */
+	uint64_t offered, negotiated;
+	enum report_state report_state;
+	uint32_t command_id;
+	bool driver; /* one is bound */
+	uint64_t discarded, discard_errors; /* pages; runs */
+};
+
+struct balloon_device {
+	struct free_page_source source; /* first member */
+	struct kvm_vm *vm;
+	struct guest_memory *memory;
+	pthread_mutex_t *lock; /* the machine's device lock */
+	struct virtio_device virtio; /* under lock */
+	struct virtio_pci pci;	     /* under lock */
+	uint64_t notify_at;	     /* under lock */
+	struct device_thread thread;
+	struct balloon balloon; /* the device thread's */
+	struct page_set scratch;
+	uint64_t features; /* negotiated; the device thread's */
+	bool created;
+
+	/* Report progress, for a migration thread that waits. */
+	pthread_mutex_t report_lock;
+	pthread_cond_t report_changed;
+	enum report_state report_state; /* under report_lock */
+
+	_Atomic uint64_t discarded, discard_errors;
+
+	void (*actual_changed)(void *owner); /* any thread */
+	void *owner;
+};
+
+int balloon_device_create(struct balloon_device *device,
+			  const struct machine_config *config,
+			  struct kvm_vm *vm, struct guest_memory *memory,
+			  pthread_mutex_t *lock, uint32_t bars,
+			  struct error *err);
+void balloon_device_destroy(struct balloon_device *device);
+
+/* Machine reset, with vCPUs stopped. */
+void balloon_device_reset(struct balloon_device *device);
+
+void balloon_device_set_target(struct balloon_device *device, uint32_t pages);
+void balloon_device_view(struct balloon_device *device,
+			 struct balloon_view *view);
+
+/* With vCPUs stopped and the thread quiet. Record BALLOON of
+ * docs/spec/stream.md. Return: 0, or -1 with @err */
+int balloon_device_save(struct balloon_device *device, struct buffer *to,
+			struct error *err);
+int balloon_device_load(struct balloon_device *device,
+			struct buffer_reader *from, struct error *err);
+
+/* On the destination, before the guest runs: hinted pages are the guest's
+ * again, and no interrupt or kick of the move is lost. */
+void balloon_device_arrived(struct balloon_device *device);
+
+#endif

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT
+/* What a machine is made of. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <xxhash.h>
+
+#include "base/cleanup.h"
+#include "kvm/vm.h"
+#include "machine/config.h"
+#include "memory/backing.h"
+
+static void put_file(const struct machine_file *file, struct buffer *to)
+{
+	buffer_put_string(to, file->path);
+	buffer_put_u64(to, file->hash);
+}
+
+static void get_file(struct machine_file *file, struct buffer_reader *from)
+{
+	buffer_get_string(from, file->path, sizeof(file->path));
+	file->hash = buffer_get_u64(from);
+}
+
+void machine_config_save(const struct machine_config *config,
+			 struct buffer *to)
+{
+	buffer_put_string(to, config->name);
+	buffer_put_u64(to, config->memory);
+	buffer_put_u32(to, config->cpus);
+	put_file(&config->kernel, to);
+	put_file(&config->initrd, to);
+	buffer_put_string(to, config->command_line);
+	buffer_put_u32(to, config->balloon);
+	buffer_put_u32(to, config->hinting);
+	buffer_put_u32(to, config->numbering);
+	buffer_put_string(to, config->protocol);
+	buffer_put_u64(to, config->balloon_target);
+}
+
+int machine_config_load(struct machine_config *config,
+			struct buffer_reader *from, struct error *err)
+{
+	memset(config, 0, sizeof(*config));
+	buffer_get_string(from, config->name, sizeof(config->name));
+	config->memory = buffer_get_u64(from);
+	config->cpus = buffer_get_u32(from);
+	get_file(&config->kernel, from);
+	get_file(&config->initrd, from);
+	buffer_get_string(from, config->command_line,
+			  sizeof(config->command_line));
+	config->balloon = buffer_get_u32(from);
+	config->hinting = buffer_get_u32(from);
+	config->numbering = buffer_get_u32(from);
+	buffer_get_string(from, config->protocol, sizeof(config->protocol));
+	config->balloon_target = buffer_get_u64(from);
+	if (from->failed)
+		return error_set(err, "configuration in the stream is cut "
+				 "short or has a text that is too long");
+	if (config->cpus < 1 || config->cpus > KVM_VM_MAX_CPUS ||
+	    config->memory < BACKING_MIN_SIZE ||
+	    config->memory > BACKING_MAX_SIZE ||
+	    config->memory % GUEST_PAGE_SIZE ||
+	    config->numbering > BALLOON_NUMBERING_SPEC)
+		return error_set(err, "configuration in the stream holds a "
+				 "value that cannot be");
+	return 0;
+}
+
+uint32_t machine_balloon_pages(uint64_t memory, uint64_t bytes)
+{
+	return bytes && bytes < memory ?
+		       (memory - bytes) >> GUEST_PAGE_SHIFT : 0;
+}
+
+int machine_file_map(struct machine_file *file, const uint8_t **data,
+		     size_t *size, struct error *err)
+{
+	cleanup_fd int fd = -1;
+	struct stat info;
+	uint64_t hash;
+	void *map;
+
+	*data = NULL;
+	*size = 0;
+	if (!file->path[0])
+		return 0;
+	fd = open(file->path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &info) < 0)
+		return error_set_errno(err, errno, "cannot read %s",
+				       file->path);
+	if (!S_ISREG(info.st_mode) || !info.st_size)
+		return error_set(err, "%s is %s", file->path,
+				 S_ISREG(info.st_mode) ? "empty" :
+							 "not a plain file");
+	map = mmap(NULL, info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (map == MAP_FAILED)
+		return error_set_errno(err, errno, "cannot map %s",
+				       file->path);
+	hash = XXH3_64bits(map, info.st_size);
+	if (file->hash && file->hash != hash) {
+		munmap(map, info.st_size);
+		return error_set(err, "%s is not the file the guest was "
+				 "started from: its content differs",
+				 file->path);
+	}
+	file->hash = hash;
+	*data = map;
+	*size = info.st_size;
+	return 0;
+}

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: MIT
+/* Where the serial port ends. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/socket.h"
+#include "machine/console.h"
+
+#define CTRL_A 1
+
+/* The guest's byte; called under the device lock. A reader that does not keep
+ * up loses output: a vCPU must not wait for it. */
+static void on_output(void *owner, uint8_t byte)
+{
+	struct console *console = owner;
+
+	if (console->listen_fd >= 0) {
+		if (console->out_fd >= 0)
+			send(console->out_fd, &byte, 1,
+			     MSG_DONTWAIT | MSG_NOSIGNAL);
+		return;
+	}
+	while (console->out_fd >= 0 && write(console->out_fd, &byte, 1) < 0 &&
+	       errno == EINTR)
+		;
+}
+
+static void on_room(void *owner)
+{
+	struct console *console = owner;
+
+	machine_post(console->machine, MACHINE_EVENT_CONSOLE);
+}
+
+void console_feed(struct console *console)
+{
+	size_t taken;
+
+	if (!console->machine)
+		return;
+	pthread_mutex_lock(&console->machine->device_lock);
+	taken = serial_input(&console->machine->serial, console->pending,
+			     console->pending_used);
+	pthread_mutex_unlock(&console->machine->device_lock);
+	console->pending_used -= taken;
+	memmove(console->pending, console->pending + taken,
+		console->pending_used);
+	/* Read on only when all was taken: the guest sets the pace. */
+	if (console->input)
+		sd_event_source_set_enabled(console->input,
+					    console->pending_used ?
+						    SD_EVENT_OFF :
+						    SD_EVENT_ON);
+}
+
+/* Removes escapes from what was typed. Return: bytes left; ends the loop at
+ * Ctrl-A x */
+static size_t filter_escapes(struct console *console, uint8_t *bytes,
+			     size_t count)
+{
+	size_t i, kept = 0;
+
+	for (i = 0; i < count; i++) {
+		if (console->escape) {
+			console->escape = false;
+			if (bytes[i] == 'x')
+				sd_event_exit(console->event, 0);
+			if (bytes[i] != CTRL_A)
+				continue;
+		} else if (bytes[i] == CTRL_A) {
+			console->escape = true;
+			continue;
+		}
+		bytes[kept++] = bytes[i];
+	}
+	return kept;
+}
+
+/* What vCPU threads write to is changed under their lock. */
+static void set_out_fd(struct console *console, int fd)
+{
+	pthread_mutex_t *lock = console->machine ?
+					&console->machine->device_lock : NULL;
+	int old;
+
+	if (lock)
+		pthread_mutex_lock(lock);
+	old = console->out_fd;
+	console->out_fd = fd;
+	if (lock)
+		pthread_mutex_unlock(lock);
+	if (old > STDERR_FILENO)
+		close(old);
+}
+
+static void drop_client(struct console *console)
+{
+	console->input = sd_event_source_disable_unref(console->input);
+	if (console->listen_fd >= 0)
+		set_out_fd(console, -1);
+}
+
+static int on_input(sd_event_source *source, int fd, uint32_t events,
+		    void *userdata)
+{
+	struct console *console = userdata;
+	uint8_t *bytes = console->pending + console->pending_used;
+	ssize_t count;
+
+	count = read(fd, bytes, CONSOLE_PENDING - console->pending_used);
+	if (count < 0 && (errno == EINTR || errno == EAGAIN))
+		return 0;
+	if (count <= 0) {
+		drop_client(console);
+		return 0;
+	}
+	if (console->terminal)
+		count = filter_escapes(console, bytes, count);
+	console->pending_used += count;
+	console_feed(console);
+	return 0;
+}
+
+static int on_client(sd_event_source *source, int fd, uint32_t events,
+		     void *userdata)
+{
+	struct console *console = userdata;
+	int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (client < 0)
+		return 0;
+	drop_client(console); /* the newest one has it */
+	console->pending_used = 0;
+	sd_event_add_io(console->event, &console->input, client, EPOLLIN,
+			on_input, console);
+	set_out_fd(console, client);
+	return 0;
+}
+
+static int open_stdio(struct console *console, struct error *err)
+{
+	struct termios raw;
+
+	console->out_fd = STDOUT_FILENO;
+	if (isatty(STDIN_FILENO) && !tcgetattr(STDIN_FILENO, &console->saved)) {
+		raw = console->saved;
+		cfmakeraw(&raw);
+		raw.c_oflag |= OPOST; /* our own messages keep their shape */
+		tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+		console->terminal = true;
+	}
+	/* Fails for a plain file, which has nothing to wait for. */
+	if (sd_event_add_io(console->event, &console->input, STDIN_FILENO,
+			    EPOLLIN, on_input, console) < 0)
+		console->input = NULL;
+	return 0;
+}
+
+static int open_file(struct console *console, const char *path,
+		     struct error *err)
+{
+	console->out_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
+			       0600);
+	if (console->out_fd < 0)
+		return error_set_errno(err, errno, "serial file %s", path);
+	return 0;
+}
+
+static int open_unix(struct console *console, const char *path,
+		     struct error *err)
+{
+	console->listen_fd = socket_listen_unix(path, err);
+	if (console->listen_fd < 0)
+		return error_prefix(err, "serial port");
+	snprintf(console->path, sizeof(console->path), "%s", path);
+	if (sd_event_add_io(console->event, &console->listener,
+			    console->listen_fd, EPOLLIN, on_client,
+			    console) < 0)
+		return error_set(err, "no event for the serial port");
+	return 0;
+}
+
+int console_open(struct console *console, const char *spec, sd_event *event,
+		 struct error *err)
+{
+	int rc = 0;
+
+	memset(console, 0, sizeof(*console));
+	console->event = event;
+	console->out_fd = console->listen_fd = -1;
+	if (!strcmp(spec, "stdio"))
+		rc = open_stdio(console, err);
+	else if (!strncmp(spec, "file:", 5))
+		rc = open_file(console, spec + 5, err);
+	else if (!strncmp(spec, "unix:", 5))
+		rc = open_unix(console, spec + 5, err);
+	else if (strcmp(spec, "none"))
+		rc = error_set(err, "serial port '%s': it can be stdio, "
+			       "file:PATH, unix:PATH or none", spec);
+	if (rc < 0)
+		console_close(console);
+	return rc;
+}
+
+void console_attach(struct console *console, struct machine *machine)
+{
+	console->machine = machine;
+	scoped_lock(&machine->device_lock);
+	machine->serial_output = on_output;
+	machine->serial_room = on_room;
+	machine->serial_owner = console;
+}
+
+static void detach(struct console *console)
+{
+	scoped_lock(&console->machine->device_lock);
+	console->machine->serial_output = NULL;
+	console->machine->serial_room = NULL;
+}
+
+void console_close(struct console *console)
+{
+	console->input = sd_event_source_disable_unref(console->input);
+	console->listener = sd_event_source_disable_unref(console->listener);
+	if (console->machine)
+		detach(console);
+	console->machine = NULL;
+	set_out_fd(console, -1);
+	if (console->listen_fd >= 0)
+		close(console->listen_fd);
+	console->listen_fd = -1;
+	if (console->path[0])
+		unlink(console->path);
+	console->path[0] = '\0';
+	if (console->terminal)
+		tcsetattr(STDIN_FILENO, TCSANOW, &console->saved);
+	console->terminal = false;
+}
