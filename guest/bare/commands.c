@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Commands over the serial port, one a line, as of guest/agent: every line of a
+ * reply begins with "@ ", and "@ ok" or "@ error TEXT" ends it. "#TAG " before
+ * a command asks for "@ begin TAG" first. A command that takes long replies
+ * when it is done, and the next one is read then.
+ */
+#include "commands.h"
+
+#include "balloon.h"
+#include "clock.h"
+#include "lib.h"
+#include "memory.h"
+#include "serial.h"
+#include "trap.h"
+#include "workload.h"
+
+#define MOST_ARGUMENTS 3
+
+static const char *kernel_command_line;
+static struct job job;
+static uint64_t beat_milliseconds, beats;
+static struct timer beat_timer;
+
+/* Each returns NULL or what went wrong. One that has set `job` going has its
+ * reply ended by that. */
+
+static const char *ping(const uint64_t *args, unsigned int count)
+{
+	return NULL;
+}
+
+static const char *meminfo(const uint64_t *args, unsigned int count)
+{
+	uint64_t free = memory_count(PAGE_FREE);
+
+	say("MemTotal %lu", memory_total_kib());
+	say("MemFree %lu", free * (PAGE_SIZE / 1024));
+	say("MemAvailable %lu",
+	    (free + memory_count(PAGE_HINTED)) * (PAGE_SIZE / 1024));
+	return NULL;
+}
+
+static const char *counters(const uint64_t *args, unsigned int count)
+{
+	balloon_say();
+	return NULL;
+}
+
+static const char *devices(const uint64_t *args, unsigned int count)
+{
+	balloon_say_device();
+	return NULL;
+}
+
+static const char *cmdline(const uint64_t *args, unsigned int count)
+{
+	say("%s", kernel_command_line);
+	return NULL;
+}
+
+static const char *uptime(const uint64_t *args, unsigned int count)
+{
+	say("%lu", clock_microseconds() / 1000);
+	return NULL;
+}
+
+static const char *clock_rate(const uint64_t *args, unsigned int count)
+{
+	say("tsc-khz %lu by %s", clock_khz(), clock_source());
+	return NULL;
+}
+
+static const char *keep(const uint64_t *args, unsigned int count)
+{
+	return workload_keep(&job, args[0], args[1]);
+}
+
+static const char *check(const uint64_t *args, unsigned int count)
+{
+	return workload_check(&job);
+}
+
+static const char *spoil(const uint64_t *args, unsigned int count)
+{
+	return workload_spoil();
+}
+
+static const char *dirty(const uint64_t *args, unsigned int count)
+{
+	return workload_dirty(&job, args[0], args[1]);
+}
+
+static const char *start_writer(const uint64_t *args, unsigned int count)
+{
+	return workload_writer(&job, args[0], args[1], args[2]);
+}
+
+static const char *check_writer(const uint64_t *args, unsigned int count)
+{
+	return workload_writer_check(&job);
+}
+
+static const char *stop_writer(const uint64_t *args, unsigned int count)
+{
+	return workload_writer_stop();
+}
+
+static const char *take(const uint64_t *args, unsigned int count)
+{
+	balloon_take(args[0], count > 1 ? args[1] : 0);
+	return NULL;
+}
+
+static const char *untake(const uint64_t *args, unsigned int count)
+{
+	memory_put_all(PAGE_TAKEN);
+	return NULL;
+}
+
+static const char *beat(const uint64_t *args, unsigned int count)
+{
+	beat_milliseconds = args[0];
+	return NULL;
+}
+
+static const char *turn_off(const uint64_t *args, unsigned int count)
+{
+	say("ok");
+	serial_flush();
+	power_off();
+}
+
+static const char *restart(const uint64_t *args, unsigned int count)
+{
+	say("ok");
+	serial_flush();
+	reset();
+}
+
+static const struct command {
+	const char *name;
+	unsigned int least, most; /* arguments, all of them numbers */
+	const char *(*run)(const uint64_t *args, unsigned int count);
+} commands[] = {
+	{ "ping", 0, 0, ping },
+	{ "meminfo", 0, 0, meminfo },
+	{ "counters", 0, 0, counters },
+	{ "devices", 0, 0, devices },
+	{ "cmdline", 0, 0, cmdline },
+	{ "uptime", 0, 0, uptime },
+	{ "clock", 0, 0, clock_rate },
+	{ "keep", 2, 2, keep },		/* MIB SEED */
+	{ "check", 0, 0, check },
+	{ "spoil", 0, 0, spoil },
+	{ "dirty", 2, 2, dirty },	/* MIB SEED */
+	{ "writer", 3, 3, start_writer }, /* MIB RATE_MIB_S SEED */
+	{ "writer-check", 0, 0, check_writer },
+	{ "writer-stop", 0, 0, stop_writer },
+	{ "take", 1, 2, take },		/* EVERY [BLOCKS] */
+	{ "untake", 0, 0, untake },
+	{ "beat", 1, 1, beat },		/* MS */
+	{ "poweroff", 0, 0, turn_off },
+	{ "reboot", 0, 0, restart },
+};
+
+static const char *run(const struct command *command, char *rest)
+{
+	uint64_t args[MOST_ARGUMENTS];
+	unsigned int count = 0;
+	char *word;
+
+	while ((word = next_word(&rest))) {
+		if (count == command->most)
+			return "wrong number of arguments";
+		if (!parse_number(word, &args[count++]))
+			return "an argument is no number";
+	}
+	if (count < command->least)
+		return "wrong number of arguments";
+	return command->run(args, count);
+}
+
+static const char *obey(char *line)
+{
+	char *name = next_word(&line);
+	size_t i;
+
+	if (name && name[0] == '#') {
+		say("begin %s", name + 1);
+		name = next_word(&line);
+	}
+	for (i = 0; name && i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (same_text(name, commands[i].name))
+			return run(&commands[i], line);
+	return "no such command";
+}
+
+static void end_reply(const char *error)
+{
+	if (error)
+		say("error %s", error);
+	else
+		say("ok");
+}
+
+static bool beat_step(void)
+{
+	if (!beat_milliseconds ||
+	    !timer_due(&beat_timer, beat_milliseconds * 1000))
+		return false;
+	say("beat %lu", beats++);
+	return true;
+}
+
+void commands_init(const char *command_line)
+{
+	kernel_command_line = command_line;
+}
+
+bool commands_step(void)
+{
+	bool busy = beat_step();
+	const char *error;
+	char *line;
+
+	if (job.step) {
+		if (job.step(&job) == JOB_DONE) {
+			job.step = NULL;
+			end_reply(job.error);
+		}
+		return true;
+	}
+	line = serial_line();
+	if (!line)
+		return busy;
+	error = obey(line);
+	if (error || !job.step)
+		end_reply(error);
+	return true;
+}
