@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: MIT
+# A thin front for meson and the scripts; `make help` lists it.
+
+BUILD ?= build
+MESON_FLAGS ?=
+
+.PHONY: help setup all demo check check-unit check-e2e check-asan lint install clean
+
+help:
+	@echo "make setup    install what is needed from Debian (quick when all is there)"
+	@echo "make          build $(BUILD)/aerostat"
+	@echo "make demo     a stock Debian guest moves without and with hinting (minutes)"
+	@echo "make check    every test; ends with 'N passed, N failed, N skipped'"
+	@echo "make lint     sparse, cppcheck, sizes"
+	@echo "make install  into DESTDIR, as root"
+	@echo "make clean    remove $(BUILD)"
+
+setup:
+	@scripts/setup.sh
+
+$(BUILD)/build.ninja: | setup
+	@mkdir -p $(BUILD)
+	@meson setup $(MESON_FLAGS) $(BUILD) >$(BUILD)/meson-setup.log || \
+		{ cat $(BUILD)/meson-setup.log; exit 1; }
+
+all: $(BUILD)/build.ninja
+	@ninja -C $(BUILD) --quiet
+
+.DEFAULT_GOAL := all
+
+demo: setup all
+	@tests/demo.py
+
+check: setup all
+	@tests/check.py
+
+check-unit: all
+	@tests/check.py unit
+
+check-e2e: setup all
+	@tests/check.py e2e
+
+# The program and its tests under AddressSanitizer and UBSan.
+check-asan: setup
+	@tests/check.py sanitizer
+
+lint: all
+	@tests/lint.sh $(BUILD)
+
+install: all
+	@meson install -C $(BUILD)
+
+clean:
+	@rm -rf $(BUILD)

@@ -1,0 +1,150 @@
+"""Builds what the lab boots: the initramfs of the outer machine (L1), the
+initramfs of the stock guest (L2), and the job disk of one run."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+
+TOP = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+BUILD = os.path.join(TOP, "build")
+IMAGES = os.path.join(BUILD, "lab", ".images")
+KERNEL = os.path.join(BUILD, "kernel", "vmlinuz")
+MODULES = os.path.join(BUILD, "kernel", "modules")
+AGENT_SOURCE = os.path.join(TOP, "guest", "agent", "agent.c")
+
+VIRTIO_PCI = ["virtio_ring", "virtio", "virtio_pci_modern_dev",
+              "virtio_pci_legacy_dev", "virtio_pci"]
+L1_MODULES = VIRTIO_PCI + ["virtio_blk", "irqbypass", "kvm", "kvm-amd"]
+L2_MODULES = VIRTIO_PCI + ["virtio_balloon"]
+
+
+class ImageError(Exception):
+    """What is missing, in one line."""
+
+
+def tool(name):
+    """Where a program is; those of the superuser are not in every PATH."""
+    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if not path:
+        raise ImageError(f"{name} is missing: run scripts/setup.sh")
+    return path
+
+
+def run(command, **more):
+    done = subprocess.run(command, capture_output=True, **more)
+    if done.returncode:
+        why = done.stderr.decode(errors="replace").strip()
+        raise ImageError(f"{os.path.basename(command[0])}: {why}")
+    return done.stdout
+
+
+def up_to_date(target, inputs, build):
+    """Build target unless it was built from inputs as they are now. The new
+    file takes its name last, so that two runs may build at the same time."""
+    key = hashlib.sha256()
+    for path in sorted(inputs) + [__file__]:
+        if not os.path.exists(path):
+            raise ImageError(f"{path} is missing: run scripts/setup.sh")
+        state = os.stat(path)
+        key.update(f"{path} {state.st_size} {state.st_mtime_ns}\n".encode())
+    key_file = target + ".key"
+    if os.path.exists(target) and os.path.exists(key_file):
+        with open(key_file, encoding="ascii") as old:
+            if old.read() == key.hexdigest():
+                return target
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    new = f"{target}.{os.getpid()}"
+    build(new)
+    os.rename(new, target)
+    with open(new, "w", encoding="ascii") as key_out:
+        key_out.write(key.hexdigest())
+    os.rename(new, key_file)
+    return target
+
+
+def initramfs(target, files, modules):
+    """files: {name inside: path outside}; modules go to /modules in order."""
+    with tempfile.TemporaryDirectory() as root:
+        os.mkdir(os.path.join(root, "modules"))
+        for name, source in files.items():
+            inside = os.path.join(root, name)
+            os.makedirs(os.path.dirname(inside), exist_ok=True)
+            shutil.copyfile(source, inside)
+            os.chmod(inside, 0o755)
+        for module in modules:
+            shutil.copy(os.path.join(MODULES, module + ".ko"), os.path.join(root, "modules"))
+        with open(os.path.join(root, "modules", "order"), "w", encoding="ascii") as order:
+            order.write("".join(module + "\n" for module in modules))
+        # The programs of the job disk look for their loader here.
+        os.mkdir(os.path.join(root, "lib64"))
+        os.symlink("/job/lib/ld-linux-x86-64.so.2",
+                   os.path.join(root, "lib64", "ld-linux-x86-64.so.2"))
+        names = []
+        for directory, subdirectories, entries in os.walk(root):
+            names += [os.path.relpath(os.path.join(directory, entry), root)
+                      for entry in sorted(subdirectories + entries)]
+        archive = run([tool("cpio"), "-o", "-H", "newc", "-R", "0:0", "--quiet"],
+                      cwd=root, input="\n".join(names).encode())
+    with open(target, "wb") as out:
+        out.write(archive)
+
+
+def module_files(modules):
+    return [os.path.join(MODULES, module + ".ko") for module in modules]
+
+
+def build_l1():
+    init = os.path.join(TOP, "lab", "l1-init")
+    files = {"init": init, "bin/busybox": tool("busybox")}
+    return up_to_date(os.path.join(IMAGES, "l1.cpio"),
+                      list(files.values()) + module_files(L1_MODULES),
+                      lambda target: initramfs(target, files, L1_MODULES))
+
+
+def build_agent():
+    command = [os.environ.get("CC", "cc"), "-std=gnu11", "-O2", "-static", "-Wall", "-Wextra", "-Wno-unused-parameter",
+               "-Werror", AGENT_SOURCE, "-o"]
+    return up_to_date(os.path.join(IMAGES, "agent"), [AGENT_SOURCE],
+                      lambda target: run(command + [target]))
+
+
+def build_l2():
+    agent = build_agent()
+    return up_to_date(os.path.join(IMAGES, "l2.cpio"), [agent] + module_files(L2_MODULES),
+                      lambda target: initramfs(target, {"init": agent}, L2_MODULES))
+
+
+def shared_libraries(program):
+    """What ldd names, the loader included; nothing for a static program."""
+    told = subprocess.run(["ldd", program], capture_output=True, text=True)
+    if "not found" in told.stdout:
+        raise ImageError(f"{program}: {told.stdout.strip()}")
+    return re.findall(r"(/\S+) \(0x", told.stdout)
+
+
+def job_disk(target, programs, files, texts):
+    """A raw ext4 disk. programs: paths, put in /bin with their libraries in
+    /lib; files: {name inside: path outside}; texts: {name inside: content}."""
+    with tempfile.TemporaryDirectory() as root:
+        def place(source, name):
+            inside = os.path.join(root, name)
+            if not os.path.exists(inside):
+                os.makedirs(os.path.dirname(inside), exist_ok=True)
+                shutil.copyfile(source, inside)
+                os.chmod(inside, 0o755)
+        for program in programs:
+            place(program, "bin/" + os.path.basename(program))
+            for library in shared_libraries(program):
+                place(library, "lib/" + os.path.basename(library))
+        for name, source in files.items():
+            place(source, name)
+        for name, content in texts.items():
+            with open(os.path.join(root, name), "w", encoding="utf-8") as out:
+                out.write(content)
+        used = sum(os.path.getsize(os.path.join(directory, entry))
+                   for directory, _, entries in os.walk(root) for entry in entries)
+        run([tool("mke2fs"), "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m", "0",
+             "-d", root, target, f"{used * 11 // 10 // 1024 + 8192}k"])

@@ -1,0 +1,77 @@
+#!/bin/sh
+# Wrong usage, without KVM: one clear line, exit status 2 (or 1), nothing left.
+. "${0%/*}/lib.sh"
+
+work=$(mktemp -d) || fail "no directory"
+cd "$work" || fail "no directory"
+
+# refuses STATUS WORD ARGS...: ends with that status and says WORD on one line
+# of stderr, and nothing on stdout.
+refuses() {
+	_status=$1
+	_word=$2
+	shift 2
+	_got=0
+	"$AEROSTAT" "$@" >stdout 2>stderr </dev/null || _got=$?
+	[ "$_got" = "$_status" ] ||
+		fail "aerostat $*: status $_got instead of $_status: $(cat stderr)"
+	[ "$(wc -l <stderr)" = 1 ] || fail "aerostat $*: not one line: $(cat stderr)"
+	[ ! -s stdout ] || fail "aerostat $*: it wrote to stdout"
+	grep -q -e "$_word" stderr || fail "aerostat $*: no '$_word' in: $(cat stderr)"
+	echo "ok - aerostat $*: $(cat stderr)"
+}
+
+K=--kernel=/bin/true
+refuses 2 'fly' fly
+refuses 2 '--kernel' run --memory 64M
+refuses 2 '--memory' run $K
+refuses 2 "'12x'" run $K --memory 12x
+refuses 2 "''" run $K --memory ''
+refuses 2 "'-1'" run $K --memory=-1
+refuses 2 '31M' run $K --memory 31M
+refuses 2 '2T' run $K --memory 2T
+refuses 2 '99999999999999999999' run $K --memory 99999999999999999999
+refuses 2 '33000001' run $K --memory 33000001
+refuses 2 '--cpus 0' run $K --memory 64M --cpus 0
+refuses 2 '--cpus 33' run $K --memory 64M --cpus 33
+refuses 2 '--cpus x' run $K --memory 64M --cpus x
+refuses 2 "'speed'" run $K --memory 64M --balloon=speed=1
+refuses 2 "'speed'" run $K --memory 64M --balloon speed=1
+refuses 2 "'pigeon'" run $K --memory 64M pigeon
+refuses 2 'hinting=maybe' run $K --memory 64M --balloon=hinting=maybe
+refuses 2 'protocol=v99' run $K --memory 64M --balloon=protocol=v99
+refuses 2 'numbering=odd' run $K --memory 64M --balloon=numbering=odd
+refuses 1 "'pigeon'" run $K --memory 64M --serial pigeon
+refuses 1 '/nowhere/x' run $K --memory 64M --serial file:/nowhere/x
+refuses 1 "'pigeon:x'" run --incoming pigeon:x --serial none
+refuses 1 'HOST:PORT' run --incoming tcp:x --serial none
+refuses 1 'fd:77' run --incoming fd:77 --serial none
+refuses 2 '--control' status
+refuses 2 '--control' migrate unix:x
+refuses 2 'URI' migrate --control none.sock
+refuses 1 'none.sock' status --control none.sock
+refuses 1 'none.sock' migrate --control none.sock unix:x
+refuses 1 'none.sock' balloon --control none.sock 64M
+refuses 2 "'lots'" balloon --control none.sock lots
+refuses 2 '--downtime' migrate --control none.sock --downtime x unix:x
+
+# A socket in use, and a file that is no socket.
+: >plain
+refuses 1 'not a socket' run $K --memory 64M --serial unix:plain
+socat UNIX-LISTEN:busy,fork EXEC:cat &
+STARTED="$STARTED $!"
+wait_for 5 test -S busy
+refuses 1 'in use' run --incoming unix:busy --serial none
+[ -S busy ] && [ -f plain ] || fail "somebody else's files are gone"
+
+left=$(ls | grep -v -e '^std' -e '^plain$' -e '^busy$')
+[ -z "$left" ] || fail "left behind: $left"
+echo "ok - nothing is left behind"
+
+"$AEROSTAT" --help | grep -q 'aerostat COMMAND' || fail "--help"
+for command in run migrate balloon status pause resume quit; do
+	"$AEROSTAT" $command --help | grep -q "aerostat $command" ||
+		fail "$command --help"
+done
+echo "ok - --help of every command"
+rm -rf "$work"
