@@ -7,6 +7,7 @@
 #define KVM_VCPU_H
 
 #include <linux/kvm.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/buffer.h"
@@ -23,6 +24,13 @@ struct kvm_vcpu {
 int kvm_vcpu_create(struct kvm_vcpu *vcpu, struct kvm_vm *vm, unsigned int id,
 		    struct error *err);
 void kvm_vcpu_destroy(struct kvm_vcpu *vcpu);
+
+/* Whether KVM_RUN finishes a pending access and returns, or runs the guest.
+ * Any thread; ordered by whatever lock or signal tells the vCPU's thread. */
+static inline void kvm_vcpu_leave_at_once(struct kvm_vcpu *vcpu, bool leave)
+{
+	__atomic_store_n(&vcpu->run->immediate_exit, leave, __ATOMIC_RELAXED);
+}
 
 /* Where a vCPU begins: filled by the boot protocol. */
 struct vcpu_start {

@@ -91,7 +91,7 @@ static void complete_exit(struct vcpu_thread *cpu)
 	int rc;
 
 	do {
-		cpu->vcpu.run->immediate_exit = 1;
+		kvm_vcpu_leave_at_once(&cpu->vcpu, true);
 		rc = ioctl(cpu->vcpu.fd, KVM_RUN, 0);
 		if (rc == 0)
 			serve_exit(cpu);
@@ -122,7 +122,7 @@ static bool park(struct vcpu_thread *cpu, bool *halted)
 		pthread_cond_wait(&machine->changed, &machine->lock);
 	}
 	cpu->parked = false;
-	cpu->vcpu.run->immediate_exit = 0;
+	kvm_vcpu_leave_at_once(&cpu->vcpu, false);
 	go_on = !machine->quit;
 	pthread_mutex_unlock(&machine->lock);
 	return go_on;
@@ -159,7 +159,7 @@ static void kick_all(struct machine *machine)
 	for (i = 0; i < machine->cpus; i++) {
 		if (!machine->cpu[i].started)
 			continue;
-		machine->cpu[i].vcpu.run->immediate_exit = 1;
+		kvm_vcpu_leave_at_once(&machine->cpu[i].vcpu, true);
 		pthread_kill(machine->cpu[i].thread, KICK_SIGNAL);
 	}
 }

@@ -457,7 +457,9 @@ void migration_source_run(struct migration_source *source, const char *uri)
 	struct error err = { "" };
 	int rc;
 
+	pthread_mutex_lock(&source->lock);
 	source->started_ns = migration_now_ns();
+	pthread_mutex_unlock(&source->lock);
 	set_state(source, MIGRATION_SETUP);
 	rc = move(source, uri, &err);
 	if (!source->committed) {
