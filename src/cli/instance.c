@@ -111,22 +111,10 @@ static void on_migration_over(struct instance *instance)
 /* What the guest asked for itself. */
 static void serve_guest(struct instance *instance, unsigned int events)
 {
-	events &= MACHINE_EVENT_RESET | MACHINE_EVENT_POWEROFF;
-	if (!events)
-		return;
-	switch (machine_state(&instance->machine)) {
-	case MACHINE_FINISHING: /* it goes along, or is looked at again */
-		atomic_fetch_or(&instance->machine.events, events);
-		break;
-	case MACHINE_MOVED:
-		break;
-	default:
-		if (events & MACHINE_EVENT_POWEROFF)
-			on_poweroff(instance);
-		else
-			on_reset(instance);
-		break;
-	}
+	if (events & MACHINE_EVENT_POWEROFF)
+		on_poweroff(instance);
+	else if (events & MACHINE_EVENT_RESET)
+		on_reset(instance);
 }
 
 static int on_machine_event(sd_event_source *source, int fd, uint32_t revents,
@@ -138,7 +126,7 @@ static int on_machine_event(sd_event_source *source, int fd, uint32_t revents,
 
 	if (read(fd, &count, sizeof(count)) < 0)
 		return 0;
-	events = atomic_exchange(&instance->machine.events, 0);
+	events = machine_take_events(&instance->machine);
 	if (events & MACHINE_EVENT_FAILED)
 		on_failed(instance);
 	serve_guest(instance, events);

@@ -341,13 +341,26 @@ int machine_pause(struct machine *machine, struct error *err)
 	return 0;
 }
 
-int machine_reset(struct machine *machine, struct error *err)
+unsigned int machine_take_events(struct machine *machine)
 {
-	enum machine_state state = machine_state(machine);
+	const unsigned int guests = MACHINE_EVENT_RESET |
+				    MACHINE_EVENT_POWEROFF;
+	unsigned int events;
 
-	if (state != MACHINE_RUNNING && state != MACHINE_PAUSED)
-		return error_set(err, "cannot reset: the machine is in state "
-				 "%s", machine_state_name(state));
+	scoped_lock(&machine->lock);
+	if (machine->state == MACHINE_FINISHING ||
+	    machine->state == MACHINE_INCOMING)
+		return atomic_fetch_and(&machine->events, guests) & ~guests;
+	events = atomic_exchange(&machine->events, 0);
+	if (machine->state == MACHINE_MOVED)
+		events &= ~guests;
+	machine->powered_off |= events & MACHINE_EVENT_POWEROFF;
+	machine->resetting |= events & MACHINE_EVENT_RESET;
+	return events;
+}
+
+static void reset_all(struct machine *machine)
+{
 	stop_all(machine);
 	pthread_mutex_lock(&machine->device_lock);
 	serial_reset(&machine->serial);
@@ -355,19 +368,44 @@ int machine_reset(struct machine *machine, struct error *err)
 	pthread_mutex_unlock(&machine->device_lock);
 	if (machine->config.balloon)
 		balloon_device_reset(&machine->balloon);
+}
+
+int machine_reset(struct machine *machine, struct error *err)
+{
+	enum machine_state state;
+	int rc = 0;
+
+	pthread_mutex_lock(&machine->lock);
+	state = machine->state;
+	machine->resetting = state == MACHINE_RUNNING ||
+			     state == MACHINE_PAUSED;
+	pthread_mutex_unlock(&machine->lock);
+	if (!machine->resetting)
+		return error_set(err, "cannot reset: the machine is in state "
+				 "%s", machine_state_name(state));
+	reset_all(machine);
 	if (power_on_vcpus(machine, err) < 0 || boot(machine, err) < 0)
-		return error_prefix(err, "reset");
-	if (state == MACHINE_RUNNING)
+		rc = error_prefix(err, "reset");
+	else if (state == MACHINE_RUNNING)
 		run_all(machine);
-	return 0;
+	pthread_mutex_lock(&machine->lock);
+	machine->resetting = false;
+	pthread_cond_broadcast(&machine->changed);
+	pthread_mutex_unlock(&machine->lock);
+	return rc;
 }
 
 int machine_finish_begin(struct machine *machine, struct error *err)
 {
 	pthread_mutex_lock(&machine->lock);
-	if (machine->state != MACHINE_RUNNING &&
-	    machine->state != MACHINE_PAUSED) {
-		error_set(err, "cannot move: the machine is in state %s",
+	while (machine->resetting)
+		pthread_cond_wait(&machine->changed, &machine->lock);
+	if (machine->powered_off ||
+	    (machine->state != MACHINE_RUNNING &&
+	     machine->state != MACHINE_PAUSED)) {
+		error_set(err, machine->powered_off ?
+			  "the guest has powered off" :
+			  "cannot move: the machine is in state %s",
 			  machine_state_name(machine->state));
 		pthread_mutex_unlock(&machine->lock);
 		return -1;

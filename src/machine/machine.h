@@ -88,6 +88,8 @@ struct machine {
 	pthread_cond_t changed; /* parked, or the state */
 	enum machine_state state;
 	bool was_running; /* before FINISHING */
+	bool resetting;	  /* a move waits for its end */
+	bool powered_off; /* by the guest: there is nothing left to move */
 	bool stop, quit;  /* told to vCPU threads */
 	atomic_bool attention; /* stop || quit, to look at without the lock */
 
@@ -118,6 +120,15 @@ enum machine_state machine_state(struct machine *machine);
 int machine_run(struct machine *machine, struct error *err);
 int machine_pause(struct machine *machine, struct error *err);
 int machine_reset(struct machine *machine, struct error *err);
+
+/*
+ * For the main thread: what happened, as bits of enum machine_event. While a
+ * move has stopped the guest, what the guest asked for itself stays where it
+ * is: it goes along, or is taken after the move failed. A reset that is taken
+ * must be carried out by machine_reset(); no move begins to stop the guest
+ * before that.
+ */
+unsigned int machine_take_events(struct machine *machine);
 
 /* Tell the main thread. Any thread; never waits. */
 void machine_post(struct machine *machine, enum machine_event event);
