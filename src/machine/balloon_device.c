@@ -37,22 +37,27 @@ static const enum free_page_state free_page_states[REPORT_STATES] = {
 static void on_discard(void *host, struct page_run run)
 {
 	struct balloon_device *device = host;
+	struct page_run discarded;
 
-	if (backing_discard(device->memory, run) < 0) {
+	if (backing_discard(device->memory, run, &discarded) < 0) {
 		atomic_fetch_add(&device->discard_errors, 1);
-		return;
+		/* A part may be gone all the same. */
+		discarded = run;
+	} else {
+		atomic_fetch_add(&device->discarded, discarded.count);
+		atomic_fetch_add(&device->kept, run.count - discarded.count);
 	}
-	atomic_fetch_add(&device->discarded, run.count);
 	/* The pages read as zero now and KVM's log does not know: without this
 	 * a destination would keep what it has of them (R26). */
 	guest_memory_mark_dirty(device->memory,
-				(struct gpa){ run.first << GUEST_PAGE_SHIFT },
-				run.count << GUEST_PAGE_SHIFT);
+				(struct gpa){ discarded.first
+					      << GUEST_PAGE_SHIFT },
+				discarded.count << GUEST_PAGE_SHIFT);
 }
 
 static void on_returned(void *host, struct page_run run)
 {
-	/* Private anonymous memory comes back at the first touch. */
+	/* Memory comes back at the first touch. */
 }
 
 static void on_report_changed(void *host, enum report_state state)

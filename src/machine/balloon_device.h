@@ -48,7 +48,8 @@ struct balloon_device {
 	pthread_cond_t report_changed;
 	enum report_state report_state; /* under report_lock */
 
-	_Atomic uint64_t discarded, discard_errors;
+	_Atomic uint64_t discarded, discard_errors; /* pages; runs */
+	_Atomic uint64_t kept; /* pages, parts of a host page */
 
 	void (*actual_changed)(void *owner); /* any thread */
 	void *owner;

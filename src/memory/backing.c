@@ -1,65 +1,203 @@
 // SPDX-License-Identifier: MIT
-/* What guest memory is made of on the host. */
+/* What guest memory is made of on the host, see backing.h. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/falloc.h>
+#include <linux/memfd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "memory/backing.h"
+#include "memory/backing_internal.h"
 
-#define HUGE_PAGE_SIZE (2ull << 20)
+#define HUGE_POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/"
 
-/* Bits of an entry of /proc/pid/pagemap (Documentation/admin-guide/mm). */
-#define PAGEMAP_PRESENT (1ull << 63)
-#define PAGEMAP_SWAPPED (1ull << 62)
-#define PAGEMAP_BATCH 4096
+static const char *const kind_names[BACKING_KINDS] = {
+	[BACKING_ANONYMOUS] = "anonymous",
+	[BACKING_MEMFD] = "memfd",
+	[BACKING_HUGETLB] = "hugetlb",
+};
 
-static int map_region(struct guest_memory *memory, uint64_t start,
-		      uint64_t size, struct error *err)
+const char *backing_kind_name(enum backing_kind kind)
 {
-	struct memory_region region = { .start = { start }, .size = size };
-	uint64_t slack = HUGE_PAGE_SIZE;
-	uint8_t *map;
-
-	/* Aligned so that guest and host agree on where huge pages begin. */
-	map = mmap(NULL, size + slack, PROT_READ | PROT_WRITE,
-		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (map == MAP_FAILED)
-		return error_set_errno(err, errno,
-				       "cannot map %" PRIu64 " MiB of memory",
-				       size >> 20);
-	region.host = (uint8_t *)(((uintptr_t)map + slack - 1) & ~(slack - 1));
-	if (region.host > map)
-		munmap(map, region.host - map);
-	munmap(region.host + size, map + slack - region.host);
-	madvise(region.host, size, MADV_HUGEPAGE);
-	madvise(region.host, size, MADV_DONTDUMP);
-	if (guest_memory_add_region(memory, region) < 0) {
-		munmap(region.host, size);
-		return error_set(err, "memory region at %#" PRIx64
-				      " does not fit the address map", start);
-	}
-	return 0;
+	return (unsigned int)kind < BACKING_KINDS ? kind_names[kind]
+						  : "unknown";
 }
 
-int backing_create(struct guest_memory *memory, uint64_t size,
-		   struct error *err)
+int backing_kind_parse(const char *text, enum backing_kind *kind)
 {
-	uint64_t low = size < BACKING_LOW_LIMIT ? size : BACKING_LOW_LIMIT;
+	unsigned int i;
 
-	memset(memory, 0, sizeof(*memory));
+	for (i = 0; i < BACKING_KINDS; i++)
+		if (!strcmp(text, kind_names[i])) {
+			*kind = i;
+			return 0;
+		}
+	return -1;
+}
+
+uint64_t backing_page_size(const struct guest_memory *memory)
+{
+	return memory->backing == BACKING_HUGETLB ? BACKING_HUGE_PAGE
+						  : GUEST_PAGE_SIZE;
+}
+
+bool backing_read_populates(const struct guest_memory *memory)
+{
+	return memory->backing != BACKING_ANONYMOUS;
+}
+
+/* ------------------------------------------------------ life of memory --- */
+
+static int check_size(enum backing_kind kind, uint64_t size,
+		      struct error *err)
+{
+	if ((unsigned int)kind >= BACKING_KINDS)
+		return error_set(err, "memory of kind %u is not known here",
+				 kind);
 	if (size < BACKING_MIN_SIZE || size > BACKING_MAX_SIZE ||
 	    size % GUEST_PAGE_SIZE)
 		return error_set(err, "memory of %" PRIu64 " bytes: it must be "
 				 "a multiple of 4K from 32M to 1T", size);
-	if (map_region(memory, 0, low, err) < 0)
+	if (kind == BACKING_HUGETLB && size % BACKING_HUGE_PAGE)
+		return error_set(err, "memory of %" PRIu64 " bytes: in huge "
+				 "pages it must be a multiple of 2M; change "
+				 "the size, or take another backing", size);
+	return 0;
+}
+
+/* The file that all regions map, of @size bytes of holes. */
+static int open_file(struct guest_memory *memory, enum backing_kind kind,
+		     uint64_t size, struct error *err)
+{
+	unsigned int flags = MFD_CLOEXEC;
+	cleanup_fd int fd = -1;
+
+	if (kind == BACKING_ANONYMOUS)
+		return 0;
+	if (kind == BACKING_HUGETLB)
+		flags |= MFD_HUGETLB | MFD_HUGE_2MB;
+	fd = memfd_create("aerostat", flags);
+	if (fd < 0 || ftruncate(fd, size) < 0)
+		return error_set_errno(err, errno, "cannot make a file of %"
+				       PRIu64 " MiB in memory (%s)",
+				       size >> 20, backing_kind_name(kind));
+	memory->file = steal_fd(&fd);
+	memory->backing = kind;
+	return 0;
+}
+
+/* Room for @size bytes, aligned so that guest and host agree on where huge
+ * pages begin. Return: the room, or MAP_FAILED */
+static uint8_t *find_room(uint64_t size)
+{
+	uint64_t slack = BACKING_HUGE_PAGE;
+	uint8_t *room, *host;
+
+	room = mmap(NULL, size + slack, PROT_NONE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (room == MAP_FAILED)
+		return room;
+	host = (uint8_t *)(((uintptr_t)room + slack - 1) & ~(slack - 1));
+	if (host > room)
+		munmap(room, host - room);
+	munmap(host + size, room + slack - host);
+	return host;
+}
+
+/* Return: 0, or a negative errno */
+static int map_region(struct guest_memory *memory, uint64_t start,
+		      uint64_t size)
+{
+	struct memory_region region = { .start = { start }, .size = size };
+	bool anonymous = memory->backing == BACKING_ANONYMOUS;
+	int rc = 0;
+
+	region.host = find_room(size);
+	if (region.host == MAP_FAILED)
+		return -errno;
+	/* A region lies in the file behind those that are there already.
+	 * Without MAP_NORESERVE hugetlb refuses what it has no pages for. */
+	if (mmap(region.host, size, PROT_READ | PROT_WRITE,
+		 MAP_FIXED | (anonymous ? MAP_PRIVATE | MAP_ANONYMOUS |
+						  MAP_NORESERVE : MAP_SHARED),
+		 anonymous ? -1 : memory->file,
+		 anonymous ? 0 : memory->size) == MAP_FAILED)
+		rc = -errno;
+	else if (guest_memory_add_region(memory, region) < 0)
+		rc = -EINVAL;
+	if (rc < 0) {
+		munmap(region.host, size);
+		return rc;
+	}
+	if (anonymous)
+		madvise(region.host, size, MADV_HUGEPAGE);
+	madvise(region.host, size, MADV_DONTDUMP);
+	return 0;
+}
+
+static int map_regions(struct guest_memory *memory, uint64_t size)
+{
+	uint64_t low = size < BACKING_LOW_LIMIT ? size : BACKING_LOW_LIMIT;
+	int rc = map_region(memory, 0, low);
+
+	if (rc == 0 && size > low)
+		rc = map_region(memory, BACKING_HIGH_START, size - low);
+	return rc;
+}
+
+/* A number that the host tells about its huge pages; 0 if it does not. */
+static uint64_t huge_pool(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	uint64_t value = 0;
+
+	if (!file)
+		return 0;
+	if (fscanf(file, "%" SCNu64, &value) != 1)
+		value = 0;
+	fclose(file);
+	return value;
+}
+
+static int refuse_map(enum backing_kind kind, uint64_t size, int errnum,
+		      struct error *err)
+{
+	uint64_t needed = size / BACKING_HUGE_PAGE, free_pages, reserved;
+
+	if (kind != BACKING_HUGETLB || errnum != ENOMEM)
+		return error_set_errno(err, errnum, "cannot map %" PRIu64
+				       " MiB of memory", size >> 20);
+	/* The host's "free" counts what others have reserved. */
+	free_pages = huge_pool(HUGE_POOL "free_hugepages");
+	reserved = huge_pool(HUGE_POOL "resv_hugepages");
+	return error_set(err, "memory of %" PRIu64 " MiB needs %" PRIu64
+			 " huge pages of 2 MiB and this host has %" PRIu64
+			 " free: raise vm.nr_hugepages, or take another "
+			 "backing", size >> 20, needed,
+			 free_pages > reserved ? free_pages - reserved : 0);
+}
+
+int backing_create(struct guest_memory *memory, enum backing_kind kind,
+		   uint64_t size, struct error *err)
+{
+	int rc;
+
+	memset(memory, 0, sizeof(*memory));
+	if (check_size(kind, size, err) < 0 ||
+	    open_file(memory, kind, size, err) < 0)
 		return -1;
-	if ((size > low && map_region(memory, BACKING_HIGH_START, size - low,
-				      err) < 0) ||
-	    page_set_create(&memory->written, memory->frames, err) < 0) {
+	rc = map_regions(memory, size);
+	if (rc < 0) {
+		/* First, so that its own reservation is not in the count. */
+		backing_destroy(memory);
+		return refuse_map(kind, size, -rc, err);
+	}
+	if (page_set_create(&memory->written, memory->frames, err) < 0) {
 		backing_destroy(memory);
 		return -1;
 	}
@@ -72,6 +210,8 @@ void backing_destroy(struct guest_memory *memory)
 
 	for (i = 0; i < memory->regions; i++)
 		munmap(memory->region[i].host, memory->region[i].size);
+	if (memory->backing != BACKING_ANONYMOUS)
+		close(memory->file);
 	page_set_free(&memory->written);
 	memset(memory, 0, sizeof(*memory));
 }
@@ -100,6 +240,71 @@ void page_set_free(struct page_set *set)
 	memset(set, 0, sizeof(*set));
 }
 
+/* ------------------------------------------------- discard and advice --- */
+
+off_t backing_file_offset(const struct guest_memory *memory, const void *host)
+{
+	const struct memory_region *region = memory->region;
+	uintptr_t at = (uintptr_t)host;
+	off_t before = 0;
+
+	while (at - (uintptr_t)region->host >= region->size)
+		before += region++->size;
+	return before + (at - (uintptr_t)region->host);
+}
+
+/* Regions begin at multiples of the host page, here, there and in the file. */
+static struct page_run whole_host_pages(const struct guest_memory *memory,
+					struct page_run run)
+{
+	uint64_t each = backing_page_size(memory) >> GUEST_PAGE_SHIFT;
+	uint64_t first = (run.first + each - 1) & ~(each - 1);
+	uint64_t end = (run.first + run.count) & ~(each - 1);
+
+	return (struct page_run){ first, first < end ? end - first : 0 };
+}
+
+static int drop(const struct guest_memory *memory, void *host, uint64_t length)
+{
+	int rc;
+
+	/* A hole in the file unmaps the pages too: madvise() would only add a
+	 * second call. Without the hole it would drop the mapping and keep the
+	 * page. */
+	if (memory->backing == BACKING_ANONYMOUS)
+		rc = madvise(host, length, MADV_DONTNEED);
+	else
+		rc = fallocate(memory->file,
+			       FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			       backing_file_offset(memory, host), length);
+	return rc < 0 ? -errno : 0;
+}
+
+static void *run_host(const struct guest_memory *memory, struct page_run run)
+{
+	struct gpa start = { run.first << GUEST_PAGE_SHIFT };
+
+	return guest_memory_span(memory, start, run.count << GUEST_PAGE_SHIFT);
+}
+
+int backing_discard(const struct guest_memory *memory, struct page_run run,
+		    struct page_run *discarded)
+{
+	struct page_run whole = whole_host_pages(memory, run);
+	int rc;
+
+	*discarded = (struct page_run){ run.first, 0 };
+	if (!run_host(memory, run))
+		return -EINVAL;
+	if (!whole.count)
+		return 0;
+	rc = drop(memory, run_host(memory, whole),
+		  whole.count << GUEST_PAGE_SHIFT);
+	if (rc == 0)
+		*discarded = whole;
+	return rc;
+}
+
 /* Calls madvise() on each part of a run; a run may cross a region boundary. */
 static int advise(const struct guest_memory *memory, struct page_run run,
 		  int advice)
@@ -122,96 +327,58 @@ static int advise(const struct guest_memory *memory, struct page_run run,
 	return rc;
 }
 
-int backing_discard(const struct guest_memory *memory, struct page_run run)
-{
-	return advise(memory, run, MADV_DONTNEED);
-}
-
 int backing_set_huge(const struct guest_memory *memory, struct page_run run,
 		     bool huge)
 {
+	if (memory->backing != BACKING_ANONYMOUS)
+		return 0;
 	return advise(memory, run, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
-/* Adds the populated ones of up to PAGEMAP_BATCH pages that lie at @host. */
-static int populated_batch(int fd, const uint8_t *host, struct page_run run,
-			   struct page_set *into)
-{
-	uint64_t entry[PAGEMAP_BATCH], i, start;
-	off_t offset = (uintptr_t)host / GUEST_PAGE_SIZE * sizeof(entry[0]);
-	ssize_t want = run.count * sizeof(entry[0]);
+/* -------------------------------------------------------- what is held --- */
 
-	if (pread(fd, entry, want, offset) != want)
-		return -1;
-	for (i = 0; i < run.count; i++) {
-		if (!(entry[i] & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)))
-			continue;
-		for (start = i; i < run.count; i++)
-			if (!(entry[i] & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)))
-				break;
-		page_set_add(into, (struct page_run){ run.first + start,
-						      i - start });
+/* Does a mapping hold guest memory? It may be a part of a region. */
+static bool is_guest(const struct guest_memory *memory, uint64_t start,
+		     uint64_t end)
+{
+	unsigned int i;
+
+	for (i = 0; i < memory->regions; i++) {
+		uintptr_t low = (uintptr_t)memory->region[i].host;
+
+		if (start < low + memory->region[i].size && end > low)
+			return true;
 	}
-	return 0;
+	return false;
 }
 
-int backing_populated(const struct guest_memory *memory, struct page_run within,
-		      struct page_set *into, struct error *err)
+/* Adds up the Rss lines of the mappings that hold guest memory. */
+static uint64_t resident_set(const struct guest_memory *memory)
 {
-	cleanup_fd int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	uint64_t end = within.first + within.count, at = within.first;
-
-	if (fd < 0)
-		return error_set_errno(err, errno, "/proc/self/pagemap");
-	while (at < end) {
-		struct gpa start = { at << GUEST_PAGE_SHIFT };
-		uint64_t length = (end - at) << GUEST_PAGE_SHIFT;
-		struct page_run batch;
-		const uint8_t *host;
-
-		host = guest_memory_clip(memory, &start, &length);
-		if (!host)
-			break;
-		batch.first = start.value >> GUEST_PAGE_SHIFT;
-		batch.count = length >> GUEST_PAGE_SHIFT;
-		if (batch.count > PAGEMAP_BATCH)
-			batch.count = PAGEMAP_BATCH;
-		if (populated_batch(fd, host, batch, into) < 0)
-			return error_set_errno(err, errno,
-					       "reading /proc/self/pagemap");
-		at = batch.first + batch.count;
-	}
-	return 0;
-}
-
-/* Adds up the Rss lines of the mappings that lie in @region. */
-static uint64_t resident_in(FILE *smaps, const struct memory_region *region)
-{
-	uintptr_t low = (uintptr_t)region->host, high = low + region->size;
+	FILE *smaps = fopen("/proc/self/smaps", "re");
 	uint64_t total = 0, start, end, kib;
 	bool inside = false;
 	char line[256];
 
-	rewind(smaps);
+	if (!smaps)
+		return 0;
 	while (fgets(line, sizeof(line), smaps)) {
 		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " ", &start, &end) == 2)
-			inside = start >= low && end <= high;
+			inside = is_guest(memory, start, end);
 		else if (inside && sscanf(line, "Rss: %" SCNu64, &kib) == 1)
 			total += kib << 10;
 	}
+	fclose(smaps);
 	return total;
 }
 
 uint64_t backing_resident(const struct guest_memory *memory)
 {
-	FILE *smaps = fopen("/proc/self/smaps", "re");
-	uint64_t total = 0;
-	unsigned int i;
+	struct stat file;
 
-	if (!smaps)
+	if (memory->backing == BACKING_ANONYMOUS)
+		return resident_set(memory);
+	if (fstat(memory->file, &file) < 0)
 		return 0;
-	for (i = 0; i < memory->regions; i++)
-		total += resident_in(smaps, &memory->region[i]);
-	fclose(smaps);
-	return total;
+	return file.st_blocks * 512ull;
 }

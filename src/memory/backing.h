@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What guest memory is made of on the host: private anonymous pages, given
+ * What guest memory is made of on the host: pages of one of three kinds, given
  * back to the host by runs, and the question which of them exist.
+ *
+ * A page here is a guest's, 4096 bytes. A host page is what the host gives and
+ * takes: 4096 bytes, or 2 MiB where the kind is hugetlb.
  */
 #ifndef MEMORY_BACKING_H
 #define MEMORY_BACKING_H
@@ -15,19 +18,40 @@
 #define BACKING_HIGH_START 0x100000000ull
 #define BACKING_MIN_SIZE (32ull << 20)
 #define BACKING_MAX_SIZE (1ull << 40)
+#define BACKING_HUGE_PAGE (2ull << 20)
+
+/* Their numbers are on the wire (docs/spec/stream.md, CONFIG). */
+enum backing_kind {
+	BACKING_ANONYMOUS, /* private, transparent huge pages where they fit */
+	BACKING_MEMFD,	   /* a file in memory, shared */
+	BACKING_HUGETLB,   /* such a file in 2 MiB pages of the host's pool */
+	BACKING_KINDS,
+};
+
+/* "anonymous", "memfd", "hugetlb"; "unknown" for any other number. */
+const char *backing_kind_name(enum backing_kind kind);
+
+/* The kind of that name. Return: 0, or -1 when there is none */
+int backing_kind_parse(const char *text, enum backing_kind *kind);
 
 /**
  * backing_create() - Map guest RAM
- * @size:	bytes, a multiple of 4096 from BACKING_MIN_SIZE to
+ * @memory:	filled; owns its mappings and its file
+ * @size:	bytes, a multiple of the host page from BACKING_MIN_SIZE to
  *		BACKING_MAX_SIZE
  *
- * Nothing is populated. Huge pages are asked for. To be undone by
- * backing_destroy().
+ * Nothing is populated. Of anonymous memory huge pages are asked for. Those of
+ * hugetlb are reserved at once, so that a host that has too few refuses here
+ * and not in the middle of the guest's life. What is discarded gives up its
+ * reservation as well: others may take those pages, and where none is left by
+ * then the guest's next touch is a SIGBUS (KVM_RUN: EFAULT).
  *
- * Return: 0, or -1 with @err
+ * To be undone by backing_destroy().
+ *
+ * Return: 0, or -1 with @err and @memory empty
  */
-int backing_create(struct guest_memory *memory, uint64_t size,
-		   struct error *err);
+int backing_create(struct guest_memory *memory, enum backing_kind kind,
+		   uint64_t size, struct error *err);
 void backing_destroy(struct guest_memory *memory);
 
 /* Empty set over @pages frames, to be freed by page_set_free(). Memory comes
@@ -35,34 +59,70 @@ void backing_destroy(struct guest_memory *memory);
 int page_set_create(struct page_set *set, uint64_t pages, struct error *err);
 void page_set_free(struct page_set *set);
 
-/**
- * backing_discard() - Give a run of pages, all RAM, back to the host
- *
- * They read as zero from then on.
- *
- * Return: 0, or a negative errno
- */
-int backing_discard(const struct guest_memory *memory, struct page_run run);
+/* Bytes of a host page. */
+uint64_t backing_page_size(const struct guest_memory *memory);
 
-/* Whether huge pages may back the guest; on from the start. Return: 0, or a
- * negative errno */
+/**
+ * backing_discard() - Give the host pages that lie in a run back to the host
+ * @run:	not empty, all of it RAM of one region
+ * @discarded:	filled: what reads as zero from now on, that is @run rounded
+ *		inwards to host pages; its count is 0 when no whole host page
+ *		lies in @run, which is no error
+ *
+ * Pages of @run outside *@discarded are as they were. One system call.
+ *
+ * Return: 0, or a negative errno with a @discarded of count 0: -EINVAL for a
+ * run that is not as said, else the kernel's. After the kernel's a part may
+ * read as zero all the same
+ */
+int backing_discard(const struct guest_memory *memory, struct page_run run,
+		    struct page_run *discarded);
+
+/* Whether huge pages may back the guest's anonymous memory; on from the start.
+ * Does nothing for the other kinds. Return: 0, or a negative errno */
 int backing_set_huge(const struct guest_memory *memory, struct page_run run,
 		     bool huge);
 
 /**
  * backing_populated() - Which pages exist
- * @into:	pages that are present or swapped out are added
- * @within:	only this run is looked at
+ * @into:	pages that are present or swapped out are added; on hugetlb
+ *		all pages of a host page, as far as they are in @within
+ * @within:	only this run is looked at; it may span regions and holes
  *
- * Source: /proc/self/pagemap. A page that does not exist was never written
- * since it was last discarded.
+ * A page that does not exist was never written since it was last discarded.
  *
  * Return: 0, or -1 with @err
  */
 int backing_populated(const struct guest_memory *memory, struct page_run within,
 		      struct page_set *into, struct error *err);
 
-/* Bytes of guest memory resident in this process. */
+/* Does reading a page that does not exist bring it into being? Anonymous
+ * memory lends the zero page instead. */
+bool backing_read_populates(const struct guest_memory *memory);
+
+/**
+ * backing_resident() - Bytes of guest memory that the host holds
+ *
+ * Of anonymous memory what is resident (Rss). Of the others what their file
+ * holds, be it mapped or not: Rss leaves out hugetlb, and of a memfd what the
+ * kernel has unmapped. So a memfd's pages count while they are swapped out.
+ */
 uint64_t backing_resident(const struct guest_memory *memory);
+
+/* ------------------------------------------- inside, and for tests --- */
+
+/* The ways to know which pages exist; backing_populated() chooses. */
+enum backing_look {
+	BACKING_LOOK_FILE,    /* memfd: the file's data and holes */
+	BACKING_LOOK_SCAN,    /* PAGEMAP_SCAN, from Linux 6.7 on */
+	BACKING_LOOK_PAGEMAP, /* anonymous: an entry a page */
+	BACKING_LOOK_MINCORE, /* hugetlb: a call a host page */
+	BACKING_LOOKS,
+};
+
+/* As backing_populated(), in this way and no other. Return: 0, or a negative
+ * errno; -ENOTTY or -EINVAL when the kernel has no PAGEMAP_SCAN */
+int backing_look(const struct guest_memory *memory, enum backing_look how,
+		 struct page_run within, struct page_set *into);
 
 #endif

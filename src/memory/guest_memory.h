@@ -38,6 +38,9 @@ struct guest_memory {
 	uint64_t size;		 /* bytes of RAM in all */
 	uint64_t frames;	 /* one more than the highest frame number */
 	struct page_set written; /* by the monitor itself; shared */
+	unsigned int backing;	 /* enum backing_kind, see backing.h */
+	int file;		 /* what the regions map, one behind the other;
+				    none (0) while the kind is anonymous */
 };
 
 /**

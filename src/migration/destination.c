@@ -35,7 +35,7 @@ struct destination {
 	enum stream_step step;
 	unsigned int states;
 	uint64_t verified_pages;
-	struct page_set present; /* of the run that is verified */
+	struct page_set present; /* of the run at hand; not there until used */
 	XXH3_state_t *hash;	 /* owned; NULL until something is verified */
 };
 
@@ -109,7 +109,8 @@ static int create(struct destination *d, struct error *err)
 	d->memory = d->ops->create(d->host, &config_reader, &cpuid_reader, err);
 	if (!d->memory)
 		return -1;
-	/* A huge page of which one part came would be resident whole. */
+	/* A huge page of which one part came would be resident whole. (Of
+	 * hugetlb it is: there are no smaller pages.) */
 	backing_set_huge(d->memory, (struct page_run){ 0, d->memory->frames },
 			 false);
 	return 0;
@@ -163,6 +164,57 @@ static int read_pages(struct destination *d, uint64_t length, struct error *err)
 			    err);
 }
 
+/* Which pages of a run exist, into d->present. Return: 0, or -1 with @err */
+static int look_at(struct destination *d, struct page_run run,
+		   struct error *err)
+{
+	if (!d->present.pages &&
+	    page_set_create(&d->present, d->memory->frames, err) < 0)
+		return -1;
+	page_set_clear(&d->present);
+	return backing_populated(d->memory, run, &d->present, err);
+}
+
+/* Pages that were not discarded are cleared by hand, but what does not exist
+ * is zero already and is left so. */
+static int clear_pages(struct destination *d, struct page_run run,
+		       struct error *err)
+{
+	struct page_run part = { run.first, 0 };
+	struct gpa start;
+
+	if (!run.count)
+		return 0;
+	if (look_at(d, run, err) < 0)
+		return -1;
+	while (page_set_next_run(&d->present, part.first + part.count,
+				 UINT64_MAX, &part)) {
+		start.value = part.first << GUEST_PAGE_SHIFT;
+		memset(guest_memory_span(d->memory, start,
+					 part.count << GUEST_PAGE_SHIFT),
+		       0, part.count << GUEST_PAGE_SHIFT);
+	}
+	return 0;
+}
+
+/* Pages that came before and read as zero now: never their old content (R8,
+ * R9, R26), be the host's pages larger than the run or its discard a failure.
+ * Return: 0, or -1 with @err */
+static int zero_run(struct destination *d, struct page_run run,
+		    struct error *err)
+{
+	struct page_run gone, behind;
+
+	/* One that fails has discarded nothing. */
+	backing_discard(d->memory, run, &gone);
+	behind.first = gone.first + gone.count;
+	behind.count = run.first + run.count - behind.first;
+	run.count = gone.first - run.first;
+	if (clear_pages(d, run, err) < 0)
+		return -1;
+	return clear_pages(d, behind, err);
+}
+
 static int read_zero(struct destination *d, uint64_t length, struct error *err)
 {
 	struct stream_run wire;
@@ -180,14 +232,16 @@ static int read_zero(struct destination *d, uint64_t length, struct error *err)
 		if (!run_span(d, &wire, &run))
 			return bad_record(STREAM_ZERO, "names pages that are "
 					  "not RAM", err);
-		backing_discard(d->memory, run);
+		if (zero_run(d, run, err) < 0)
+			return -1;
 	}
 	return 0;
 }
 
 /* Hash of a run's content. Pages that do not exist read as zero, and are not
  * read: that would map the zero page, which later costs the guest its huge
- * pages. Return: 0, or -1 with @err */
+ * pages, or where memory is a file fill the hole.
+ * Return: 0, or -1 with @err */
 static int hash_run(struct destination *d, struct page_run run,
 		    const uint8_t *at, uint64_t *hash, struct error *err)
 {
@@ -198,11 +252,8 @@ static int hash_run(struct destination *d, struct page_run run,
 		d->hash = XXH3_createState();
 		if (!d->hash)
 			return error_set(err, "no memory to verify");
-		if (page_set_create(&d->present, d->memory->frames, err) < 0)
-			return -1;
 	}
-	page_set_clear(&d->present);
-	if (backing_populated(d->memory, run, &d->present, err) < 0)
+	if (look_at(d, run, err) < 0)
 		return -1;
 	XXH3_64bits_reset(d->hash);
 	for (i = 0; i < run.count; i++)

@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/endian.h"
+#include "memory/backing.h"
 #include "migration/source_internal.h"
 #include "migration/zero.h"
 
@@ -102,7 +103,8 @@ static int data_pages(struct pass *pass, struct page_run run,
 }
 
 /* Cut a run into its zero and its other parts. */
-static int send_run(struct pass *pass, struct page_run run, struct error *err)
+static int send_present(struct pass *pass, struct page_run run,
+			struct error *err)
 {
 	struct gpa start = { run.first << GUEST_PAGE_SHIFT };
 	const uint8_t *host;
@@ -128,6 +130,43 @@ static int send_run(struct pass *pass, struct page_run run, struct error *err)
 		done += part.count;
 	}
 	return 0;
+}
+
+/*
+ * Where reading a page that does not exist brings it into being, it is not read
+ * to learn that it is zero: the sender would undo what the balloon does. The
+ * look comes after the sync that put the run into to_send, so whatever is
+ * written behind the look is in the log, and comes back.
+ */
+static int send_existing(struct pass *pass, struct page_run run,
+			 struct error *err)
+{
+	struct migration_source *source = pass->source;
+	struct page_set *there = &source->dirty; /* unused between syncs */
+	uint64_t end = run.first + run.count, at = run.first;
+	struct page_run part;
+
+	page_set_clear(there);
+	if (backing_populated(source->memory, run, there, err) < 0)
+		return -1;
+	for (; at < end; at = part.first + part.count) {
+		if (!page_set_next_run(there, at, UINT64_MAX, &part))
+			part = (struct page_run){ end, 0 };
+		if (part.first > at &&
+		    zero_pages(pass, (struct page_run){ at, part.first - at },
+			       err) < 0)
+			return -1;
+		if (part.count && send_present(pass, part, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int send_run(struct pass *pass, struct page_run run, struct error *err)
+{
+	if (backing_read_populates(pass->source->memory))
+		return send_existing(pass, run, err);
+	return send_present(pass, run, err);
 }
 
 /* A run that does not cross the border of a memory region. */

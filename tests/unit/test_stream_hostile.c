@@ -88,10 +88,12 @@ static struct world *world;
 
 static void forget(void)
 {
-	struct page_run all = { 0, FRAMES };
+	struct page_run low = { 0, LOW_PAGES }, gone;
+	struct page_run high = { HIGH_FIRST, HIGH_PAGES };
 
 	buffer_free(&stream);
-	assert_int_equal(backing_discard(&world->there.memory, all), 0);
+	assert_int_equal(backing_discard(&world->there.memory, low, &gone), 0);
+	assert_int_equal(backing_discard(&world->there.memory, high, &gone), 0);
 	world->created = world->loads = world->loaded = world->arrived = 0;
 	world->out_of_order = world->run = false;
 	memset(&world->err, 0, sizeof(world->err));
