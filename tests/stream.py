@@ -291,14 +291,17 @@ class Stream:
             path, content = p.text(), p.u64()
             demand(path or not content, "CONFIG: a hash without a file")
         p.text()
-        self.balloon, hinting, numbering = p.u32(), p.u32(), p.u32()
+        self.balloon, offered, numbering = p.u32(), p.u32(), p.u32()
         p.text()
         p.u64()
+        backing = p.u32()
         demand(self.memory and self.memory % PAGE == 0,
                "CONFIG: memory of %d bytes", self.memory)
         demand(self.cpus, "CONFIG: no CPU")
-        for value in self.balloon, hinting, numbering:
+        for value in self.balloon, numbering:
             demand(value <= 1, "CONFIG: %d is neither 0 nor 1", value)
+        demand(offered < 64, "CONFIG: unknown balloon features %#x", offered)
+        demand(backing <= 2, "CONFIG: backing %d is not known", backing)
         self.low_end = min(self.memory, LOW_LIMIT) // PAGE
         self.high_start = HIGH_START // PAGE
         self.high_end = (self.high_start +

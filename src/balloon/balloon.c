@@ -7,50 +7,31 @@
  * it, and only then publishes the used buffers, with one decision about the
  * interrupt. Nothing is carried from one drain to the next (R25).
  *
- * Inflate and deflate gather the frames of a drain in a page set, so that the
- * host hears of runs instead of single pages; the buffers are returned after
- * it has heard of all of them ("discard strictly before used", R24).
- *
- * The free page queue is processed strictly in ring order, since the id that
- * tells whether a hint counts travels in it (R4).
- *
  * Whatever a guest puts into a well-formed buffer is skipped and counted where
  * it makes no sense. Only a malformed ring breaks the device.
  */
 #include "balloon/balloon_internal.h"
 
-#include <stddef.h>
-
-#include "base/checked.h"
-#include "base/endian.h"
-
-/* Ids count up from here, as they do in practice. */
-#define FIRST_ID 0x80000000u
-
-/*
- * What one drain may cost, beside one ring's worth of buffers: frame numbers
- * read, and pages hinted. A buffer that has more frame numbers than this is
- * not believed.
- */
-#define FRAMES_BUDGET (1u << 20)
-#define HINTS_BUDGET (1u << 24)
-
-/* Frame numbers copied at a time. */
-#define FRAMES_CHUNK 64
-
-static const char *const state_names[REPORT_STATES] = {
-	[REPORT_IDLE] = "idle",		  [REPORT_REQUESTED] = "requested",
-	[REPORT_ACCEPTING] = "accepting", [REPORT_COMPLETE] = "complete",
-	[REPORT_CLOSED] = "closed",	  [REPORT_DONE] = "done",
+static const struct balloon_protocol *const protocols[] = {
+	&balloon_protocol_standard,
+	&balloon_protocol_command_register,
 };
 
-const char *report_state_name(enum report_state state)
+const struct balloon_protocol *balloon_protocol_find(const char *name)
 {
-	return (unsigned int)state < REPORT_STATES ? state_names[state]
-						   : "unknown";
+	const char *a, *b;
+	unsigned int i;
+
+	for (i = 0; i < sizeof(protocols) / sizeof(protocols[0]); i++) {
+		for (a = name, b = protocols[i]->name; *a && *a == *b; a++)
+			b++;
+		if (*a == *b)
+			return protocols[i];
+	}
+	return NULL;
 }
 
-static bool has_feature(const struct balloon *balloon, unsigned int bit)
+bool balloon_has_feature(const struct balloon *balloon, unsigned int bit)
 {
 	return balloon->features >> bit & 1;
 }
@@ -69,15 +50,39 @@ void balloon_init(struct balloon *balloon, struct balloon_options options,
 	balloon->run_pages = scratch;
 	balloon->ops = ops;
 	balloon->host = host;
+	balloon->statistics_head = -1;
+	balloon->protocol = &balloon_protocol_standard;
+	options.protocol->reset(balloon);
+}
+
+/* The commands beyond those of the text are opt-in of both sides. */
+static const struct balloon_protocol *spoken(const struct balloon *balloon,
+					     uint64_t features)
+{
+	const struct balloon_protocol *offered = balloon->options.protocol;
+
+	return offered->feature & features ? offered
+					   : &balloon_protocol_standard;
 }
 
 uint64_t balloon_features(const struct balloon *balloon)
 {
-	uint64_t features = balloon->options.protocol->features;
+	const struct balloon_options *o = &balloon->options;
 
-	if (balloon->options.hinting)
-		features |= 1ull << VIRTIO_BALLOON_F_FREE_PAGE_HINT;
-	return features;
+	return o->protocol->feature |
+	       (uint64_t)o->must_tell_host << VIRTIO_BALLOON_F_MUST_TELL_HOST |
+	       (uint64_t)o->statistics << VIRTIO_BALLOON_F_STATS_VQ |
+	       (uint64_t)o->deflate_on_oom << VIRTIO_BALLOON_F_DEFLATE_ON_OOM |
+	       (uint64_t)o->hinting << VIRTIO_BALLOON_F_FREE_PAGE_HINT |
+	       (uint64_t)o->poison << VIRTIO_BALLOON_F_PAGE_POISON |
+	       (uint64_t)o->reporting << VIRTIO_BALLOON_F_REPORTING;
+}
+
+bool balloon_accepts(const struct balloon *balloon, uint64_t features)
+{
+	const struct balloon_protocol *protocol = spoken(balloon, features);
+
+	return (features & protocol->needs) == protocol->needs;
 }
 
 int balloon_queue_number(const struct balloon *balloon,
@@ -101,7 +106,7 @@ static void stop_queues(struct balloon *balloon)
 		virtqueue_stop(&balloon->queue[i]);
 }
 
-static void break_device(struct balloon *balloon, const char *reason)
+void balloon_break(struct balloon *balloon, const char *reason)
 {
 	balloon->running = false;
 	balloon->broken = true;
@@ -141,14 +146,21 @@ void balloon_activate(struct balloon *balloon, uint64_t features,
 		return;
 	stop_queues(balloon);
 	balloon->features = features;
+	balloon->protocol = spoken(balloon, features);
+	balloon->poison = balloon_has_feature(balloon,
+					      VIRTIO_BALLOON_F_PAGE_POISON) ?
+				  atomic_load(&balloon->config.poison_val) : 0;
+	balloon->statistics_head = -1;
 	if (start_queues(balloon, layout, state, indices, &reason)) {
-		break_device(balloon, reason);
+		balloon_break(balloon, reason);
 		return;
 	}
 	balloon->running = true;
+	if (balloon->protocol->activated)
+		balloon->protocol->activated(balloon);
 	if (atomic_load(&balloon->config.num_pages) !=
 	    atomic_load(&balloon->config.actual))
-		balloon->options.protocol->request_target(balloon);
+		balloon->protocol->request_target(balloon);
 }
 
 void balloon_reset(struct balloon *balloon)
@@ -157,10 +169,16 @@ void balloon_reset(struct balloon *balloon)
 	balloon->running = false;
 	balloon->broken = false;
 	balloon->features = 0;
+	balloon->poison = 0;
+	balloon->statistics_head = -1;
+	if (balloon->statistics.present) {
+		balloon->statistics.present = 0;
+		balloon->ops->statistics_changed(balloon->host);
+	}
 	atomic_store(&balloon->config.actual, 0);
-	atomic_store(&balloon->config.free_page_hint_cmd_id,
-		     VIRTIO_BALLOON_CMD_ID_STOP);
 	atomic_store(&balloon->config.poison_val, 0);
+	balloon->options.protocol->reset(balloon);
+	balloon->protocol = &balloon_protocol_standard;
 
 	/* The guest that gave these hints is gone, and with it the promise
 	 * that it does not need the pages (R15). */
@@ -175,237 +193,47 @@ void balloon_set_target(struct balloon *balloon, uint32_t pages)
 	if (atomic_exchange(&balloon->config.num_pages, pages) == pages)
 		return;
 	if (balloon->running)
-		balloon->options.protocol->request_target(balloon);
+		balloon->protocol->request_target(balloon);
 }
 
-/*
- * Inflate and deflate
- */
-
-/* Add what is RAM of @count frame numbers to the frames of this drain. */
-static void gather(struct balloon *balloon, const __le32 *frames,
-		   uint64_t count)
-{
-	struct page_run run = { 0, 1 };
-	struct gpa start;
-	uint64_t i;
-
-	for (i = 0; i < count; i++) {
-		run.first = le32_get(frames[i]);
-		start.value = run.first << GUEST_PAGE_SHIFT;
-		if (guest_memory_span(balloon->memory, start, GUEST_PAGE_SIZE))
-			page_set_add(&balloon->run_pages, run);
-		else
-			balloon->counters.bad_frames++;
-	}
-}
-
-/* Return: frame numbers read */
-static uint64_t gather_buffer(struct balloon *balloon,
-			      const struct virtqueue *queue)
-{
-	const struct virtqueue_chain *chain = &balloon->chain;
-	uint64_t bytes = chain->readable_bytes;
-	__le32 frames[FRAMES_CHUNK];
-	uint64_t at, part;
-
-	/* An array that ends within a number is no array of numbers. */
-	if (!bytes || bytes % 4 || bytes / 4 > FRAMES_BUDGET) {
-		balloon->counters.malformed++;
-		return 0;
-	}
-	for (at = 0; at < bytes; at += part) {
-		part = bytes - at < sizeof(frames) ? bytes - at
-						   : sizeof(frames);
-		if (virtqueue_copy_out(queue, chain, at, frames, part)) {
-			balloon->counters.malformed++;
-			break;
-		}
-		gather(balloon, frames, part / 4);
-	}
-	return at / 4;
-}
-
-/* Call @tell once per run of the frames gathered, cut where regions meet. */
-static void tell_runs(struct balloon *balloon,
-		      void (*tell)(void *host, struct page_run run))
-{
-	struct page_run run = { 0, 0 };
-	struct gpa start;
-	uint64_t length;
-
-	while (page_set_next_run(&balloon->run_pages, run.first + run.count,
-				 UINT64_MAX, &run)) {
-		start.value = run.first << GUEST_PAGE_SHIFT;
-		length = run.count << GUEST_PAGE_SHIFT;
-		guest_memory_clip(balloon->memory, &start, &length);
-		run.count = length >> GUEST_PAGE_SHIFT;
-		tell(balloon->host, run);
-	}
-	page_set_clear(&balloon->run_pages);
-}
-
-static void publish(struct balloon *balloon, enum balloon_queue index)
+void balloon_publish(struct balloon *balloon, enum balloon_queue index)
 {
 	if (virtqueue_publish(&balloon->queue[index]))
 		balloon->ops->interrupt(balloon->host, index);
 }
 
-/*
- * Take the next buffer into balloon->chain.
- *
- * Return: false when there is none, or the device broke
- */
-static bool pop(struct balloon *balloon, struct virtqueue *queue)
+bool balloon_pop(struct balloon *balloon, struct virtqueue *queue)
 {
 	const char *reason = "";
 	int popped = virtqueue_pop(queue, &balloon->chain, &reason);
 
 	if (popped < 0)
-		break_device(balloon, reason);
+		balloon_break(balloon, reason);
 	return popped > 0;
 }
 
-/* Return: true when more buffers may wait */
-static bool drain_frames(struct balloon *balloon, enum balloon_queue index,
-			 void (*tell)(void *host, struct page_run run))
-{
-	struct virtqueue *queue = &balloon->queue[index];
-	uint64_t frames = 0;
-	unsigned int taken = 0;
-	unsigned int i;
-
-	while (taken < queue->size && frames < FRAMES_BUDGET &&
-	       pop(balloon, queue)) {
-		frames += gather_buffer(balloon, queue);
-		balloon->heads[taken++] = balloon->chain.head;
-	}
-	if (balloon->broken) {
-		page_set_clear(&balloon->run_pages);
-		return false;
-	}
-
-	tell_runs(balloon, tell);
-	for (i = 0; i < taken; i++)
-		virtqueue_push(queue, balloon->heads[i], 0);
-	publish(balloon, index);
-	return taken == queue->size || frames >= FRAMES_BUDGET;
-}
-
-/*
- * The free page queue
- */
-
-static void handle_command(struct balloon *balloon,
-			   const struct virtqueue *queue)
-{
-	const struct virtqueue_chain *chain = &balloon->chain;
-	__le32 id;
-
-	if (chain->writable || chain->readable_bytes != sizeof(id) ||
-	    virtqueue_copy_out(queue, chain, 0, &id, sizeof(id))) {
-		balloon->report.counters.malformed++;
-		return;
-	}
-	balloon->options.protocol->command(balloon, le32_get(id));
-}
-
-/*
- * Add the whole pages of RAM within a segment. Rounded inwards: the rest of a
- * page that is hinted in part may hold live data (R21).
- *
- * Return: how many pages the segment covers
- */
-static uint64_t hint_segment(struct balloon *balloon,
-			     struct virtqueue_segment segment)
-{
-	uint64_t covered = 0;
-	struct page_run run;
-	uint64_t at, end, part;
-	struct gpa start;
-
-	if (!checked_add(segment.start.value, GUEST_PAGE_SIZE - 1, &at))
-		return 0;
-	/* Up to the end of the address space, where no RAM is. */
-	if (!checked_add(segment.start.value, segment.length, &end))
-		end = UINT64_MAX;
-	at &= ~(GUEST_PAGE_SIZE - 1);
-	end &= ~(GUEST_PAGE_SIZE - 1);
-	while (at < end) {
-		start.value = at;
-		part = end - at;
-		if (!guest_memory_clip(balloon->memory, &start, &part))
-			break;
-		run.first = start.value >> GUEST_PAGE_SHIFT;
-		run.count = part >> GUEST_PAGE_SHIFT;
-		balloon->report.counters.hinted_pages +=
-			page_set_add(balloon->report.hinted, run);
-		covered += run.count;
-		at = start.value + part;
-	}
-	return covered;
-}
-
-/* Return: pages the buffer covers */
-static uint64_t handle_hint(struct balloon *balloon)
-{
-	struct report_counters *counters = &balloon->report.counters;
-	const struct virtqueue_chain *chain = &balloon->chain;
-	uint64_t covered = 0;
-	uint16_t i;
-
-	if (balloon->report.state != REPORT_ACCEPTING) {
-		counters->uncounted++;
-		return 0;
-	}
-	for (i = 0; i < chain->writable; i++)
-		covered += hint_segment(balloon, chain->segment[i]);
-	counters->hints++;
-	if (!covered)
-		counters->rejected++;
-	return covered;
-}
-
-/* Return: true when more buffers may wait */
-static bool drain_free_pages(struct balloon *balloon)
-{
-	struct virtqueue *queue = &balloon->queue[BALLOON_FREE_PAGE];
-	uint64_t pages = 0;
-	unsigned int taken = 0;
-
-	while (taken < queue->size && pages < HINTS_BUDGET &&
-	       pop(balloon, queue)) {
-		if (balloon->chain.readable)
-			handle_command(balloon, queue);
-		else
-			pages += handle_hint(balloon);
-		virtqueue_push(queue, balloon->chain.head, 0);
-		taken++;
-	}
-	if (balloon->broken)
-		return false;
-	publish(balloon, BALLOON_FREE_PAGE);
-	return taken == queue->size || pages >= HINTS_BUDGET;
-}
-
-/* Statistics and reporting are not offered yet. */
 static bool is_served(const struct balloon *balloon, enum balloon_queue queue)
 {
-	return balloon->running &&
-	       (queue == BALLOON_INFLATE || queue == BALLOON_DEFLATE ||
-		queue == BALLOON_FREE_PAGE) &&
-	       balloon->queue[queue].memory;
+	return balloon->running && balloon->queue[queue].memory;
 }
 
 static bool drain(struct balloon *balloon, enum balloon_queue queue)
 {
-	const struct balloon_host_ops *ops = balloon->ops;
-
-	if (queue == BALLOON_FREE_PAGE)
-		return drain_free_pages(balloon);
-	return drain_frames(balloon, queue,
-			    queue == BALLOON_INFLATE ? ops->discard
-						     : ops->returned);
+	switch (queue) {
+	case BALLOON_INFLATE:
+		return balloon_drain_inflate(balloon);
+	case BALLOON_DEFLATE:
+		return balloon_drain_deflate(balloon);
+	case BALLOON_STATS:
+		return balloon_drain_statistics(balloon);
+	case BALLOON_FREE_PAGE:
+		return balloon_drain_free_pages(balloon);
+	case BALLOON_REPORTING:
+		return balloon_drain_reporting(balloon);
+	case BALLOON_QUEUES:
+		break;
+	}
+	return false;
 }
 
 bool balloon_serve(struct balloon *balloon, enum balloon_queue queue)
@@ -421,68 +249,26 @@ bool balloon_serve(struct balloon *balloon, enum balloon_queue queue)
 	return balloon->running && virtqueue_enable_notify(served);
 }
 
-/*
- * The free page report
- */
-
-void balloon_report_set_state(struct balloon *balloon, enum report_state state)
+void balloon_acknowledged(struct balloon *balloon)
 {
-	if (balloon->report.state == state)
-		return;
-	balloon->report.state = state;
-	balloon->ops->report_changed(balloon->host, state);
-}
-
-bool balloon_can_report(const struct balloon *balloon)
-{
-	return balloon->running && balloon->queue[BALLOON_FREE_PAGE].memory &&
-	       has_feature(balloon, VIRTIO_BALLOON_F_FREE_PAGE_HINT);
-}
-
-/* Never 0 or 1, which are words of the protocol, and not used again before
- * two thousand million others. */
-static uint32_t id_after(uint32_t id)
-{
-	return id < FIRST_ID || id == UINT32_MAX ? FIRST_ID : id + 1;
-}
-
-int balloon_report_start(struct balloon *balloon, struct page_set *hinted)
-{
-	if (!balloon_can_report(balloon) || balloon->report.hinted)
-		return -1;
-	balloon->report.id = id_after(balloon->report.id);
-	balloon->report.hinted = hinted;
-	balloon->report.counters = (struct report_counters){ 0 };
-	balloon_report_set_state(balloon, REPORT_REQUESTED);
-	balloon->options.protocol->request_start(balloon);
-	return 0;
-}
-
-void balloon_report_close(struct balloon *balloon)
-{
-	bool signed_off = balloon->report.state == REPORT_COMPLETE;
-
-	if (!balloon->report.hinted)
-		return;
-	balloon->report.hinted = NULL;
-	balloon_report_set_state(balloon,
-				 signed_off ? REPORT_IDLE : REPORT_CLOSED);
-	balloon->options.protocol->request_stop(balloon);
-}
-
-void balloon_report_done(struct balloon *balloon)
-{
-	balloon_report_close(balloon);
-	/* No report was ever asked for: the guest holds no page. */
-	if (!balloon->report.id)
-		return;
-	balloon_report_set_state(balloon, REPORT_DONE);
-	balloon->options.protocol->request_done(balloon);
+	if (balloon->running && balloon->protocol->acknowledged)
+		balloon->protocol->acknowledged(balloon);
 }
 
 /*
  * Save and load
  */
+
+struct virtqueue_state balloon_queue_state(const struct balloon *balloon,
+					   enum balloon_queue queue)
+{
+	struct virtqueue_state state = virtqueue_save(&balloon->queue[queue]);
+
+	/* It is the last we took, for D16 allows no other. */
+	if (queue == BALLOON_STATS && balloon->statistics_head >= 0)
+		state.next_avail--;
+	return state;
+}
 
 void balloon_save(const struct balloon *balloon, struct balloon_state *state)
 {
@@ -494,18 +280,23 @@ void balloon_save(const struct balloon *balloon, struct balloon_state *state)
 		.poison_val = atomic_load(&balloon->config.poison_val),
 		.report_id = balloon->report.id,
 		.report_state = (uint32_t)balloon->report.state,
+		.cmd_reg = atomic_load(&balloon->config.cmd_reg),
+		.cmd_id_reg = atomic_load(&balloon->config.cmd_id_reg),
+		.sign_due = balloon->report.sign_due,
 	};
 }
 
 /* What becomes of a report that was under way on the other side. */
-static enum report_state loaded_state(enum report_state saved)
+static enum report_state loaded_state(const struct balloon_state *state)
 {
+	enum report_state saved = (enum report_state)state->report_state;
+
 	switch (saved) {
 	case REPORT_REQUESTED:
 	case REPORT_ACCEPTING:
 		return REPORT_CLOSED;
 	case REPORT_COMPLETE:
-		return REPORT_IDLE;
+		return state->sign_due ? REPORT_CLOSED : REPORT_IDLE;
 	default:
 		return saved;
 	}
@@ -515,7 +306,7 @@ int balloon_load(struct balloon *balloon, const struct balloon_state *state)
 {
 	uint32_t cmd_id = state->free_page_hint_cmd_id;
 
-	if (state->report_state >= REPORT_STATES)
+	if (state->report_state >= REPORT_STATES || state->sign_due > 1)
 		return -1;
 	if (state->report_id == VIRTIO_BALLOON_CMD_ID_DONE)
 		return -1;
@@ -524,14 +315,22 @@ int balloon_load(struct balloon *balloon, const struct balloon_state *state)
 	if (cmd_id != VIRTIO_BALLOON_CMD_ID_STOP &&
 	    cmd_id != VIRTIO_BALLOON_CMD_ID_DONE && cmd_id != state->report_id)
 		return -1;
+	if (!balloon->options.protocol->feature &&
+	    (state->cmd_reg || state->cmd_id_reg || state->sign_due))
+		return -1;
 
 	atomic_store(&balloon->config.num_pages, state->num_pages);
 	atomic_store(&balloon->config.actual, state->actual);
 	atomic_store(&balloon->config.free_page_hint_cmd_id, cmd_id);
 	atomic_store(&balloon->config.poison_val, state->poison_val);
+	atomic_store(&balloon->config.cmd_reg, state->cmd_reg);
+	atomic_store(&balloon->config.cmd_id_reg, state->cmd_id_reg);
 	balloon->report.id = state->report_id;
 	balloon->report.hinted = NULL;
-	balloon->report.state = loaded_state(
-		(enum report_state)state->report_state);
-	return 0;
+	balloon->report.sign_due = state->sign_due;
+	balloon->report.deferred = false;
+	balloon->report.state = loaded_state(state);
+	return balloon->options.protocol->loaded &&
+			       !balloon->options.protocol->loaded(balloon) ?
+		       -1 : 0;
 }

@@ -31,13 +31,15 @@
 #include "memory/page_set.h"
 #include "virtio/virtqueue.h"
 
+#include "balloon/command_register.h"
 #include "balloon/queues.h"
 
 /*
  * REPORT_IDLE		Nothing asked, or the last report is closed and the
  *			guest's sign for it came. Only balloon_report_start()
  *			and balloon_report_done() leave it.
- * REPORT_REQUESTED	An id is published; hints do not count yet.
+ * REPORT_REQUESTED	An id is published, or waits to be; hints do not count
+ *			yet.
  * REPORT_ACCEPTING	The guest repeated the id; hints count.
  * REPORT_COMPLETE	The guest's stop sign came: it has no more. Hints do
  *			not count.
@@ -69,10 +71,45 @@ struct report_counters {
 				    bytes, not in RAM, or writable as well */
 };
 
-/* Of the inflate and deflate queue, since balloon_init(). */
+/* Of all queues but the free page queue, since balloon_init(). */
 struct balloon_counters {
-	uint64_t malformed;  /* buffers that are no array of le32 in RAM */
+	uint64_t malformed;  /* buffers that are not what their queue carries */
 	uint64_t bad_frames; /* frame numbers outside RAM, passed over */
+	uint64_t reported;   /* pages of free page reporting, in RAM */
+	uint64_t inhibited;  /* of these, acknowledged but not given back,
+				because they hold the guest's poison */
+};
+
+/* Tags of the statistics queue: 0 to 9 of VIRTIO 1.3 section 5.5.6.4, 10 to 15
+ * as Linux 6.12 sends them. Their numbers are those on the wire. */
+enum balloon_statistic {
+	BALLOON_STAT_SWAP_IN,	    /* bytes, since the guest's boot */
+	BALLOON_STAT_SWAP_OUT,	    /* bytes, since boot */
+	BALLOON_STAT_MAJOR_FAULTS,  /* since boot */
+	BALLOON_STAT_MINOR_FAULTS,  /* since boot */
+	BALLOON_STAT_FREE,	    /* bytes no one uses */
+	BALLOON_STAT_TOTAL,	    /* bytes */
+	BALLOON_STAT_AVAILABLE,	    /* bytes, an estimate */
+	BALLOON_STAT_DISK_CACHES,   /* bytes */
+	BALLOON_STAT_HUGETLB_ALLOCATIONS, /* since boot */
+	BALLOON_STAT_HUGETLB_FAILURES,	  /* since boot */
+	BALLOON_STAT_OOM_KILLS,	      /* since boot */
+	BALLOON_STAT_ALLOC_STALLS,    /* since boot */
+	BALLOON_STAT_ASYNC_SCANS,     /* bytes, since boot */
+	BALLOON_STAT_DIRECT_SCANS,    /* bytes, since boot */
+	BALLOON_STAT_ASYNC_RECLAIMS,  /* bytes, since boot */
+	BALLOON_STAT_DIRECT_RECLAIMS, /* bytes, since boot */
+	BALLOON_STATISTICS,
+};
+
+/* Name as in "aerostat stats": "swap_in" and so on. */
+const char *balloon_statistic_name(enum balloon_statistic statistic);
+
+/* What the guest said last. */
+struct balloon_statistics {
+	uint64_t value[BALLOON_STATISTICS];
+	uint32_t present; /* bit per value the guest sent */
+	uint64_t updates; /* buffers taken in, since balloon_init() */
 };
 
 /* What the balloon tells its host; all members mandatory, all called on the
@@ -87,6 +124,8 @@ struct balloon_host_ops {
 	void (*returned)(void *host, struct page_run run);
 	/* The report moved on to @state. */
 	void (*report_changed)(void *host, enum report_state state);
+	/* New statistics came, see balloon->statistics. */
+	void (*statistics_changed)(void *host);
 	/* Buffers of @queue were used and the driver wants an interrupt. */
 	void (*interrupt)(void *host, enum balloon_queue queue);
 	/* The device changed a configuration register. */
@@ -99,13 +138,18 @@ struct balloon_host_ops {
 struct balloon;
 
 /* A protocol variant: how requests reach the guest and what its words mean.
- * All members mandatory. */
+ * Members that may be NULL say so. */
 struct balloon_protocol {
 	const char *name;
-	uint64_t features; /* offered beyond those of the options */
+	uint64_t feature; /* its own bit; 0 for the standard one */
+	uint64_t needs;	  /* what a driver must accept along with it */
+	uint32_t config_size; /* bytes its registers need at least, or 0 */
+	/* Its registers, as after reset. */
+	void (*reset)(struct balloon *balloon);
 	/* Tell the guest to start the report with id balloon->report.id. */
 	void (*request_start)(struct balloon *balloon);
-	/* Tell the guest that hints are no longer used. */
+	/* Tell the guest that hints are no longer used. May be called when
+	 * it was told already. The report's state is still the old one. */
 	void (*request_stop)(struct balloon *balloon);
 	/* Tell the guest that its hinted pages are its own again. */
 	void (*request_done)(struct balloon *balloon);
@@ -113,12 +157,29 @@ struct balloon_protocol {
 	void (*request_target)(struct balloon *balloon);
 	/* An out-buffer of the free page queue carried @id. */
 	void (*command)(struct balloon *balloon, uint32_t id);
+	/* What was taken from the free page queue has been returned; may be
+	 * NULL. */
+	void (*returned)(struct balloon *balloon);
+	/* The driver wrote cmd_reg; may be NULL. */
+	void (*acknowledged)(struct balloon *balloon);
+	/* DRIVER_OK, or the state of another machine goes on here: tell the
+	 * guest again of what is pending; may be NULL. */
+	void (*activated)(struct balloon *balloon);
+	/* After balloon_load() filled the registers, before activation: is
+	 * what was loaded possible? May be NULL. */
+	bool (*loaded)(const struct balloon *balloon);
 };
 
 extern const struct balloon_protocol balloon_protocol_standard;
+extern const struct balloon_protocol balloon_protocol_command_register;
+
+/* By the name of --balloon protocol=, or NULL. */
+const struct balloon_protocol *balloon_protocol_find(const char *name);
 
 struct balloon_options {
-	bool hinting; /* offer VIRTIO_BALLOON_F_FREE_PAGE_HINT */
+	/* Features to offer. */
+	bool hinting, reporting, statistics, poison, deflate_on_oom,
+		must_tell_host;
 	enum balloon_numbering numbering;
 	const struct balloon_protocol *protocol;
 };
@@ -132,10 +193,13 @@ struct balloon {
 	/* Configuration space (VIRTIO 1.3 section 5.5.4); any thread. */
 	struct {
 		_Atomic uint32_t num_pages, actual, free_page_hint_cmd_id,
-			poison_val;
+			poison_val, cmd_reg, cmd_id_reg;
 	} config;
 
+	/* The one spoken: that of the options, if the driver took it. */
+	const struct balloon_protocol *protocol;
 	uint64_t features; /* negotiated; 0 while not running */
+	uint32_t poison;   /* poison_val at DRIVER_OK; later writes break D36 */
 	bool running;	   /* DRIVER_OK was set, and nothing broke since */
 	bool broken;
 	struct virtqueue queue[BALLOON_QUEUES];
@@ -144,10 +208,18 @@ struct balloon {
 		enum report_state state;
 		uint32_t id;		 /* of the last start; survives reset */
 		struct page_set *hinted; /* NULL outside a report */
+		/* command-register only */
+		bool sign_due;	  /* START was raised, and its sign has not
+				     been returned (D-5) */
+		bool sign_taken;  /* that sign is in the drain under way */
+		bool stop_raised; /* for that START */
+		bool deferred;	  /* START waits to be raised (D-3) */
 		struct report_counters counters; /* of the last start */
 	} report;
 
 	struct balloon_counters counters;
+	struct balloon_statistics statistics;
+	int32_t statistics_head; /* the buffer we hold, or -1 */
 
 	struct page_set run_pages; /* scratch: the frames of one drain */
 	uint16_t heads[VIRTQUEUE_MAX_SIZE]; /* scratch: its buffers */
@@ -169,13 +241,27 @@ uint64_t balloon_features(const struct balloon *balloon);
 /* Bytes of configuration space that exist with what is offered. */
 uint32_t balloon_config_size(const struct balloon *balloon);
 
+/* Would the device work with these features (FEATURES_OK)? */
+bool balloon_accepts(const struct balloon *balloon, uint64_t features);
+
+/* What a write to configuration space changed. */
+enum balloon_written {
+	BALLOON_WROTE_NOTHING,
+	BALLOON_WROTE_ACTUAL,
+	BALLOON_WROTE_COMMAND, /* cmd_reg: call balloon_acknowledged() on the
+				  device thread */
+};
+
 /* Any thread. Bytes beyond the size read as 0 and swallow writes; only aligned
- * 4-byte writes to actual and poison_val act. Return (write): true when
- * `actual` changed. */
+ * 4-byte writes to actual, poison_val and cmd_reg act. */
 void balloon_config_read(struct balloon *balloon, uint32_t offset, void *to,
 			 uint32_t length);
-bool balloon_config_write(struct balloon *balloon, uint32_t offset,
-			  const void *from, uint32_t length);
+enum balloon_written balloon_config_write(struct balloon *balloon,
+					  uint32_t offset, const void *from,
+					  uint32_t length);
+
+/* The driver acknowledged commands: what waited for that goes on. */
+void balloon_acknowledged(struct balloon *balloon);
 
 /**
  * balloon_activate() - DRIVER_OK: serve the queues from now on
@@ -203,6 +289,11 @@ void balloon_reset(struct balloon *balloon);
 int balloon_queue_number(const struct balloon *balloon,
 			 enum balloon_queue queue);
 
+/* Where another device would go on with @queue. The statistics buffer we hold
+ * counts as not taken. */
+struct virtqueue_state balloon_queue_state(const struct balloon *balloon,
+					   enum balloon_queue queue);
+
 /**
  * balloon_serve() - Serve one queue until it is empty
  *
@@ -216,6 +307,15 @@ bool balloon_serve(struct balloon *balloon, enum balloon_queue queue);
 /* New target in pages of 4096 bytes; told to the guest if it runs. */
 void balloon_set_target(struct balloon *balloon, uint32_t pages);
 
+/* Ask for new statistics: hand the buffer back that waits for this (VIRTIO 1.3
+ * section 5.5.6.4). Return: false when there is none, since the driver did not
+ * take the feature or still fills one */
+bool balloon_request_statistics(struct balloon *balloon);
+
+/* The vCPUs were stopped by the user: a report that is under way is complete
+ * with what came so far (D-6). */
+void balloon_pause(struct balloon *balloon);
+
 /* True when a report can be asked for: the driver runs and took the feature. */
 bool balloon_can_report(const struct balloon *balloon);
 
@@ -225,7 +325,9 @@ bool balloon_can_report(const struct balloon *balloon);
  *		until balloon_report_close()
  *
  * The sign of an earlier report need not have come: what it left in the queue
- * stands before the new id there, and does not count.
+ * stands before the new id there, and does not count. The command-register
+ * protocol lets the guest know only when that sign has come (D-3); until then
+ * the report is REQUESTED, and may be closed as any other.
  *
  * Return: 0, or -1 when no report can be asked for, or one is not closed
  */
@@ -236,7 +338,8 @@ int balloon_report_start(struct balloon *balloon, struct page_set *hinted);
 void balloon_report_close(struct balloon *balloon);
 
 /* Give the hinted pages back to the guest: once at the end of a migration,
- * whatever its outcome (R13). Closes the report first. On a destination: after
+ * whatever its outcome (R13); no more is said when it is called again before
+ * the next report. Closes the report first. On a destination: after
  * balloon_activate(), so that the guest is interrupted for it. */
 void balloon_report_done(struct balloon *balloon);
 
@@ -245,12 +348,15 @@ struct balloon_state {
 	uint32_t num_pages, actual, free_page_hint_cmd_id, poison_val;
 	uint32_t report_id;
 	uint32_t report_state;
+	uint32_t cmd_reg, cmd_id_reg;
+	uint32_t sign_due; /* 0, 1 */
 };
 
 void balloon_save(const struct balloon *balloon, struct balloon_state *state);
 
-/* Before balloon_activate(). A report that was under way comes back closed: its
- * set stayed on the other side (D-9).
+/* Before balloon_activate(), into a balloon as after balloon_init(). A report
+ * that was under way comes back closed: its set stayed on the other side, and a
+ * START that the guest was not told of is dropped (D-9).
  * Return: 0, or -1 when a value cannot be */
 int balloon_load(struct balloon *balloon, const struct balloon_state *state);
 

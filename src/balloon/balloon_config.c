@@ -11,15 +11,17 @@
 #include "base/checked.h"
 #include "base/endian.h"
 
-#define CONFIG_SIZE sizeof(struct virtio_balloon_config)
+#define CONFIG_SIZE (BALLOON_CMD_ID_REG + 4)
 #define CONFIG_AT(field) offsetof(struct virtio_balloon_config, field)
 
 uint32_t balloon_config_size(const struct balloon *balloon)
 {
 	uint64_t features = balloon_features(balloon);
 
+	if (balloon->options.protocol->config_size)
+		return balloon->options.protocol->config_size;
 	if (features >> VIRTIO_BALLOON_F_PAGE_POISON & 1)
-		return CONFIG_SIZE;
+		return CONFIG_AT(poison_val) + 4;
 	if (features >> VIRTIO_BALLOON_F_FREE_PAGE_HINT & 1)
 		return CONFIG_AT(poison_val);
 	return CONFIG_AT(free_page_hint_cmd_id);
@@ -35,7 +37,7 @@ void balloon_config_read(struct balloon *balloon, uint32_t offset, void *to,
 			 uint32_t length)
 {
 	uint32_t size = balloon_config_size(balloon);
-	uint8_t raw[CONFIG_SIZE];
+	uint8_t raw[CONFIG_SIZE] = { 0 };
 	uint32_t part = length;
 
 	put(raw, CONFIG_AT(num_pages), &balloon->config.num_pages);
@@ -43,6 +45,8 @@ void balloon_config_read(struct balloon *balloon, uint32_t offset, void *to,
 	put(raw, CONFIG_AT(free_page_hint_cmd_id),
 	    &balloon->config.free_page_hint_cmd_id);
 	put(raw, CONFIG_AT(poison_val), &balloon->config.poison_val);
+	put(raw, BALLOON_CMD_REG, &balloon->config.cmd_reg);
+	put(raw, BALLOON_CMD_ID_REG, &balloon->config.cmd_id_reg);
 
 	if (offset >= size)
 		part = 0;
@@ -52,24 +56,33 @@ void balloon_config_read(struct balloon *balloon, uint32_t offset, void *to,
 	__builtin_memset((uint8_t *)to + part, 0, length - part);
 }
 
-bool balloon_config_write(struct balloon *balloon, uint32_t offset,
-			  const void *from, uint32_t length)
+enum balloon_written balloon_config_write(struct balloon *balloon,
+					  uint32_t offset, const void *from,
+					  uint32_t length)
 {
 	uint32_t value;
 
 	if (length != 4 ||
 	    !checked_within(offset, length, balloon_config_size(balloon)))
-		return false;
+		return BALLOON_WROTE_NOTHING;
 	value = le32_load(from);
 	switch (offset) {
 	case CONFIG_AT(actual):
-		return atomic_exchange_explicit(&balloon->config.actual, value,
-						memory_order_acq_rel) != value;
+		if (atomic_exchange_explicit(&balloon->config.actual, value,
+					     memory_order_acq_rel) == value)
+			return BALLOON_WROTE_NOTHING;
+		return BALLOON_WROTE_ACTUAL;
 	case CONFIG_AT(poison_val):
 		atomic_store_explicit(&balloon->config.poison_val, value,
 				      memory_order_release);
-		return false;
+		return BALLOON_WROTE_NOTHING;
+	case BALLOON_CMD_REG:
+		/* An acknowledgement clears bits; a driver cannot set any
+		 * (D-2). */
+		atomic_fetch_and_explicit(&balloon->config.cmd_reg, ~value,
+					  memory_order_acq_rel);
+		return BALLOON_WROTE_COMMAND;
 	default:
-		return false;
+		return BALLOON_WROTE_NOTHING;
 	}
 }

@@ -5,6 +5,40 @@
 
 #include "balloon/balloon.h"
 
+/* Pages that one drain may cover, beside one ring's worth of buffers. */
+#define BALLOON_PAGES_BUDGET (1u << 24)
+
+bool balloon_has_feature(const struct balloon *balloon, unsigned int bit);
+
+/* The guest broke the device, see balloon_host_ops.broken. */
+void balloon_break(struct balloon *balloon, const char *reason);
+
+/* Take the next buffer into balloon->chain. Return: false when there is none,
+ * or the device broke */
+bool balloon_pop(struct balloon *balloon, struct virtqueue *queue);
+
+/* Let the driver see what was pushed, and interrupt it if it wants that. */
+void balloon_publish(struct balloon *balloon, enum balloon_queue index);
+
+/* Serve a queue once. Return: true when more buffers may wait */
+bool balloon_drain_inflate(struct balloon *balloon);
+bool balloon_drain_deflate(struct balloon *balloon);
+bool balloon_drain_statistics(struct balloon *balloon);
+bool balloon_drain_free_pages(struct balloon *balloon);
+bool balloon_drain_reporting(struct balloon *balloon);
+
+/*
+ * The whole pages of RAM within @segment, one run of one region after another.
+ * Rounded inwards: the rest of a page that is given in part may hold live data
+ * (R21).
+ * @at:	in, out: where to look on; 0 to begin
+ *
+ * Return: false when there is no more
+ */
+bool balloon_next_run(const struct balloon *balloon,
+		      struct virtqueue_segment segment, uint64_t *at,
+		      struct page_run *run);
+
 /* Move the report on and tell the host; nothing when it is there already. */
 void balloon_report_set_state(struct balloon *balloon, enum report_state state);
 

@@ -17,6 +17,12 @@ static void set_register(struct balloon *balloon, uint32_t value)
 		balloon_config_changed(balloon);
 }
 
+static void reset(struct balloon *balloon)
+{
+	atomic_store(&balloon->config.free_page_hint_cmd_id,
+		     VIRTIO_BALLOON_CMD_ID_STOP);
+}
+
 static void request_start(struct balloon *balloon)
 {
 	set_register(balloon, balloon->report.id);
@@ -71,7 +77,7 @@ static void command(struct balloon *balloon, uint32_t id)
 
 const struct balloon_protocol balloon_protocol_standard = {
 	.name = "standard",
-	.features = 0,
+	.reset = reset,
 	.request_start = request_start,
 	.request_stop = request_stop,
 	.request_done = request_done,

@@ -18,6 +18,7 @@ enum {
 	OPTION_INITRD,
 	OPTION_APPEND,
 	OPTION_MEMORY,
+	OPTION_BACKING,
 	OPTION_CPUS,
 	OPTION_NAME,
 	OPTION_CONTROL,
@@ -36,6 +37,9 @@ static const struct argp_option options[] = {
 	{ "append", OPTION_APPEND, "STRING", 0, "Kernel command line", 0 },
 	{ "memory", OPTION_MEMORY, "SIZE", 0,
 	  "Guest memory, as in 512M or 2G", 0 },
+	{ "backing", OPTION_BACKING, "KIND", 0,
+	  "What guest memory is made of: anonymous (default), memfd or hugetlb; "
+	  "with --incoming it replaces what the source had", 0 },
 	{ "cpus", OPTION_CPUS, "N", 0, "Virtual CPUs, 1 to 32 (default 1)", 0 },
 	{ "name", OPTION_NAME, "NAME", 0, "A name for status and logs", 0 },
 	{ "control", OPTION_CONTROL, "PATH", 0,
@@ -43,9 +47,11 @@ static const struct argp_option options[] = {
 	{ "paused", OPTION_PAUSED, NULL, 0,
 	  "Do not let the guest run until 'aerostat resume'", 0 },
 	{ "balloon", OPTION_BALLOON, "OPTIONS", OPTION_ARG_OPTIONAL,
-	  "The balloon: target=SIZE, hinting=on|off, "
-	  "numbering=packed|spec, protocol=standard; there is one by default, "
-	  "with hinting", 0 },
+	  "The balloon: target=SIZE (what the guest keeps), hinting=on|off, "
+	  "reporting=on|off, stats=on|off, poison=on|off, "
+	  "deflate-on-oom=on|off, must-tell-host=on|off, "
+	  "numbering=packed|spec, protocol=standard|command-register; there is "
+	  "one by default, with everything on", 0 },
 	{ "no-balloon", OPTION_NO_BALLOON, NULL, 0, "No balloon", 0 },
 	{ "serial", OPTION_SERIAL, "WHERE", 0,
 	  "Serial port: stdio (default), file:PATH, unix:PATH or none", 0 },
@@ -65,83 +71,122 @@ static const char doc[] =
 	"  aerostat run --kernel vmlinuz --initrd initrd.img "
 	"--append console=ttyS0 --memory 1G --control vm.sock\n";
 
-static bool parse_switch(const char *key, const char *value, bool *to,
-			 struct error *err)
+static int parse_switch(const char *key, const char *value, bool *to,
+			struct error *err)
 {
-	if (value && (!strcmp(value, "on") || !strcmp(value, "off"))) {
-		*to = !strcmp(value, "on");
-		return true;
-	}
-	error_set(err, "--balloon %s=%s: it can be on or off", key,
-		  value ? value : "");
-	return false;
+	if (!value || (strcmp(value, "on") && strcmp(value, "off")))
+		return error_set(err, "--balloon %s=%s: it can be on or off",
+				 key, value ? value : "");
+	*to = !strcmp(value, "on");
+	return 0;
 }
 
-static int parse_numbering(const char *value, struct machine_config *config,
+/* Features by the key that switches them. */
+static bool *feature_switch(struct balloon_options *offer, const char *key)
+{
+	const struct {
+		const char *key;
+		bool *to;
+	} switches[] = {
+		{ "hinting", &offer->hinting },
+		{ "reporting", &offer->reporting },
+		{ "stats", &offer->statistics },
+		{ "poison", &offer->poison },
+		{ "deflate-on-oom", &offer->deflate_on_oom },
+		{ "must-tell-host", &offer->must_tell_host },
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(switches) / sizeof(switches[0]); i++)
+		if (!strcmp(key, switches[i].key))
+			return switches[i].to;
+	return NULL;
+}
+
+static int parse_numbering(const char *value, struct balloon_options *offer,
 			   struct error *err)
 {
 	if (value && !strcmp(value, "packed"))
-		config->numbering = BALLOON_NUMBERING_PACKED;
+		offer->numbering = BALLOON_NUMBERING_PACKED;
 	else if (value && !strcmp(value, "spec"))
-		config->numbering = BALLOON_NUMBERING_SPEC;
+		offer->numbering = BALLOON_NUMBERING_SPEC;
 	else
 		return error_set(err, "--balloon numbering=%s: it can be "
 				 "packed or spec", value ? value : "");
 	return 0;
 }
 
-static int parse_protocol(const char *value, struct machine_config *config,
+static int parse_protocol(const char *value, struct balloon_options *offer,
 			  struct error *err)
 {
-	if (!value || strcmp(value, "standard"))
+	offer->protocol = balloon_protocol_find(value ? value : "");
+	if (!offer->protocol)
 		return error_set(err, "--balloon protocol=%s: it can be "
-				 "standard", value ? value : "");
-	snprintf(config->protocol, sizeof(config->protocol), "%s", value);
+				 "standard or command-register",
+				 value ? value : "");
 	return 0;
+}
+
+static int parse_balloon_key(const char *key, const char *value,
+			     struct machine_config *config, struct error *err)
+{
+	struct balloon_options *offer = &config->balloon_options;
+	bool *to = feature_switch(offer, key);
+
+	if (to)
+		return parse_switch(key, value, to, err);
+	if (!strcmp(key, "target"))
+		return cli_parse_size(value ? value : "",
+				      &config->balloon_target, err);
+	if (!strcmp(key, "numbering"))
+		return parse_numbering(value, offer, err);
+	if (!strcmp(key, "protocol"))
+		return parse_protocol(value, offer, err);
+	return error_set(err, "--balloon: there is no key '%s' (target, "
+			 "hinting, reporting, stats, poison, deflate-on-oom, "
+			 "must-tell-host, numbering, protocol)", key);
 }
 
 /* "target=512M,hinting=on". Return: 0, or -1 with @err */
 static int parse_balloon(char *text, struct machine_config *config,
 			 struct error *err)
 {
-	enum { TARGET, HINTING, NUMBERING, PROTOCOL };
-	static char target[] = "target", hinting[] = "hinting",
-		    numbering[] = "numbering", protocol[] = "protocol";
-	char *const keys[] = { [TARGET] = target, [HINTING] = hinting,
-			       [NUMBERING] = numbering, [PROTOCOL] = protocol,
-			       NULL };
-	char *value;
+	char *word, *value, *rest;
 
-	while (text && *text) {
-		char *start = text;
-		int rc = 0;
-
-		switch (getsubopt(&text, keys, &value)) {
-		case TARGET:
-			rc = cli_parse_size(value ? value : "",
-					    &config->balloon_target, err);
-			break;
-		case HINTING:
-			rc = parse_switch("hinting", value, &config->hinting,
-					  err) ? 0 : -1;
-			break;
-		case NUMBERING:
-			rc = parse_numbering(value, config, err);
-			break;
-		case PROTOCOL:
-			rc = parse_protocol(value, config, err);
-			break;
-		default:
-			rc = error_set(err, "--balloon: there is no key "
-				       "'%.*s' (target, hinting, numbering, "
-				       "protocol)", (int)strcspn(start, "="),
-				       start);
-			break;
-		}
-		if (rc < 0)
+	for (word = strtok_r(text, ",", &rest); word;
+	     word = strtok_r(NULL, ",", &rest)) {
+		value = strchr(word, '=');
+		if (value)
+			*value++ = '\0';
+		if (parse_balloon_key(word, value, config, err) < 0)
 			return -1;
 	}
 	return 0;
+}
+
+/* What one option leaves undone. Return: 0, or -1 with @err */
+static int check_balloon(const struct machine_config *config,
+			 struct error *err)
+{
+	const struct balloon_options *offer = &config->balloon_options;
+
+	if (config->balloon && offer->protocol->feature && !offer->hinting)
+		return error_set(err, "--balloon protocol=%s reports free "
+				 "pages: it needs hinting=on",
+				 offer->protocol->name);
+	return 0;
+}
+
+static void parse_backing(struct argp_state *state, const char *arg,
+			  struct machine_config *config)
+{
+	enum backing_kind kind;
+
+	if (backing_kind_parse(arg, &kind) < 0)
+		cli_usage_error(state, "--backing %s: it can be anonymous, "
+				"memfd or hugetlb", arg);
+	else
+		config->backing = kind;
 }
 
 static void copy_text(struct argp_state *state, const char *option,
@@ -202,6 +247,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case OPTION_MEMORY:
 		parse_memory(state, arg, config);
 		break;
+	case OPTION_BACKING:
+		parse_backing(state, arg, config);
+		break;
 	case OPTION_CPUS:
 		parse_cpus(state, arg, config);
 		break;
@@ -240,6 +288,10 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		log_set_verbose(true);
 		break;
 	case ARGP_KEY_END:
+		if (!o->incoming && config->backing == BACKING_KINDS)
+			config->backing = BACKING_ANONYMOUS;
+		if (check_balloon(config, &err) < 0)
+			cli_usage_error(state, "%s", err.message);
 		if (!o->incoming && !config->kernel.path[0])
 			cli_usage_error(state, "--kernel FILE is needed (or "
 				   "--incoming URI)");
@@ -253,14 +305,26 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
+static const struct balloon_options balloon_default = {
+	.hinting = true,
+	.reporting = true,
+	.statistics = true,
+	.poison = true,
+	.deflate_on_oom = true,
+	.must_tell_host = true,
+	.numbering = BALLOON_NUMBERING_PACKED,
+	.protocol = &balloon_protocol_standard,
+};
+
 int command_run(int argc, char **argv)
 {
 	static const struct argp argp = { options, parse_option, NULL, doc,
 					  NULL, NULL, NULL };
 	static char name[] = "aerostat run";
 	struct instance_options instance_options = {
-		.config = { .cpus = 1, .balloon = true, .hinting = true,
-			    .protocol = "standard" },
+		.config = { .cpus = 1, .balloon = true,
+			    .backing = BACKING_KINDS,
+			    .balloon_options = balloon_default },
 		.serial = "stdio",
 	};
 	struct error err = { "" };

@@ -69,6 +69,16 @@ static void on_report_changed(void *host, enum report_state state)
 	pthread_cond_broadcast(&device->report_changed);
 }
 
+static void on_statistics_changed(void *host)
+{
+	struct balloon_device *device = host;
+	const struct balloon_statistics *now = &device->balloon.statistics;
+
+	scoped_lock(&device->report_lock);
+	device->statistics = *now;
+	clock_gettime(CLOCK_MONOTONIC, &device->statistics_time);
+}
+
 static void on_interrupt(void *host, enum balloon_queue queue)
 {
 	struct balloon_device *device = host;
@@ -104,6 +114,7 @@ static const struct balloon_host_ops host_ops = {
 	.returned = on_returned,
 	.report_changed = on_report_changed,
 	.interrupt = on_interrupt,
+	.statistics_changed = on_statistics_changed,
 	.config_changed = on_config_changed,
 	.broken = on_broken,
 };
@@ -144,6 +155,8 @@ static void on_posted(void *owner)
 	struct balloon_device *device = owner;
 	enum virtio_device_event event;
 
+	if (atomic_exchange(&device->acknowledged, false))
+		balloon_acknowledged(&device->balloon);
 	pthread_mutex_lock(device->lock);
 	event = virtio_device_take_event(&device->virtio);
 	if (event == VIRTIO_EVENT_ACTIVATE) {
@@ -182,7 +195,9 @@ static const struct device_thread_ops thread_ops = {
 
 static bool on_accepts(void *owner, uint64_t features)
 {
-	return true;
+	struct balloon_device *device = owner;
+
+	return balloon_accepts(&device->balloon, features);
 }
 
 static void on_status_changed(void *owner)
@@ -205,9 +220,18 @@ static void on_config_write(void *owner, uint32_t offset, const void *from,
 {
 	struct balloon_device *device = owner;
 
-	if (balloon_config_write(&device->balloon, offset, from, length) &&
-	    device->actual_changed)
-		device->actual_changed(device->owner);
+	switch (balloon_config_write(&device->balloon, offset, from, length)) {
+	case BALLOON_WROTE_ACTUAL:
+		if (device->actual_changed)
+			device->actual_changed(device->owner);
+		break;
+	case BALLOON_WROTE_COMMAND:
+		atomic_store(&device->acknowledged, true);
+		device_thread_post(&device->thread);
+		break;
+	case BALLOON_WROTE_NOTHING:
+		break;
+	}
 }
 
 static void on_kick(void *owner, uint16_t queue)
@@ -395,11 +419,6 @@ int balloon_device_create(struct balloon_device *device,
 			  pthread_mutex_t *lock, uint32_t bars,
 			  struct error *err)
 {
-	struct balloon_options options = {
-		.hinting = config->hinting,
-		.numbering = config->numbering,
-		.protocol = &balloon_protocol_standard,
-	};
 	uint64_t offered;
 
 	memset(device, 0, sizeof(*device));
@@ -411,13 +430,14 @@ int balloon_device_create(struct balloon_device *device,
 	pthread_cond_init(&device->report_changed, NULL);
 	if (page_set_create(&device->scratch, memory->frames, err) < 0)
 		return -1;
-	balloon_init(&device->balloon, options, memory, device->scratch,
-		     &host_ops, device);
+	balloon_init(&device->balloon, config->balloon_options, memory,
+		     device->scratch, &host_ops, device);
 	offered = balloon_features(&device->balloon) |
 		  1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_RING_F_EVENT_IDX |
 		  1ull << VIRTIO_RING_F_INDIRECT_DESC;
 	virtio_device_init(&device->virtio, VIRTIO_ID_BALLOON, offered,
-			   count_queues(offered, options.numbering),
+			   count_queues(offered,
+					config->balloon_options.numbering),
 			   BALLOON_QUEUE_SIZE, &virtio_ops, device);
 	if (device_thread_start(&device->thread, &thread_ops, device, err) < 0) {
 		page_set_free(&device->scratch);
@@ -456,6 +476,44 @@ void balloon_device_reset(struct balloon_device *device)
 	virtio_pci_reset(&device->pci);
 }
 
+static void call_pause(void *argument)
+{
+	struct balloon_device *device = argument;
+
+	balloon_pause(&device->balloon);
+}
+
+void balloon_device_pause(struct balloon_device *device)
+{
+	device_thread_call(&device->thread, call_pause, device);
+}
+
+static void call_statistics(void *argument)
+{
+	struct balloon_device *device = argument;
+
+	/* A guest that stands still answers nothing. */
+	if (!device->thread.quiet)
+		balloon_request_statistics(&device->balloon);
+}
+
+void balloon_device_statistics(struct balloon_device *device, bool request,
+			       struct balloon_statistics *statistics,
+			       uint64_t *age_ms)
+{
+	struct timespec now, then;
+
+	if (request)
+		device_thread_call(&device->thread, call_statistics, device);
+	pthread_mutex_lock(&device->report_lock);
+	*statistics = device->statistics;
+	then = device->statistics_time;
+	pthread_mutex_unlock(&device->report_lock);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	*age_ms = (now.tv_sec - then.tv_sec) * 1000 +
+		  (now.tv_nsec - then.tv_nsec) / 1000000;
+}
+
 struct target_call {
 	struct balloon_device *device;
 	uint32_t pages;
@@ -475,23 +533,46 @@ void balloon_device_set_target(struct balloon_device *device, uint32_t pages)
 	device_thread_call(&device->thread, call_set_target, &call);
 }
 
+struct view_call {
+	struct balloon_device *device;
+	struct balloon_view *view;
+};
+
+/* The part that is the device thread's. */
+static void call_view(void *argument)
+{
+	struct view_call *call = argument;
+	const struct balloon *balloon = &call->device->balloon;
+	struct balloon_view *view = call->view;
+
+	view->report_state = balloon->report.state;
+	view->report = balloon->report.counters;
+	view->counters = balloon->counters;
+	view->broken = balloon->broken;
+	view->protocol = balloon->protocol;
+	view->poison = balloon->poison;
+	view->command_id = atomic_load(
+		balloon->protocol->feature ?
+			&balloon->config.cmd_id_reg :
+			&balloon->config.free_page_hint_cmd_id);
+}
+
 void balloon_device_view(struct balloon_device *device,
 			 struct balloon_view *view)
 {
 	uint64_t size = device->memory->size;
 	struct balloon *balloon = &device->balloon;
+	struct view_call call = { device, view };
 
 	memset(view, 0, sizeof(*view));
 	view->target = size - ((uint64_t)atomic_load(&balloon->config.num_pages)
 			       << GUEST_PAGE_SHIFT);
 	view->actual = size - ((uint64_t)atomic_load(&balloon->config.actual)
 			       << GUEST_PAGE_SHIFT);
-	view->command_id = atomic_load(&balloon->config.free_page_hint_cmd_id);
 	view->discarded = atomic_load(&device->discarded);
 	view->discard_errors = atomic_load(&device->discard_errors);
-	pthread_mutex_lock(&device->report_lock);
-	view->report_state = device->report_state;
-	pthread_mutex_unlock(&device->report_lock);
+	view->discard_kept = atomic_load(&device->kept);
+	device_thread_call(&device->thread, call_view, &call);
 	scoped_lock(device->lock);
 	view->offered = device->virtio.offered;
 	view->driver = device->virtio.status & VIRTIO_CONFIG_S_DRIVER_OK;

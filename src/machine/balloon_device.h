@@ -26,7 +26,13 @@ struct balloon_view {
 	enum report_state report_state;
 	uint32_t command_id;
 	bool driver; /* one is bound */
+	bool broken; /* by it, until the next reset */
+	const struct balloon_protocol *protocol; /* spoken with it */
+	uint32_t poison; /* its poison_val at DRIVER_OK */
+	struct report_counters report; /* of the last one */
+	struct balloon_counters counters;
 	uint64_t discarded, discard_errors; /* pages; runs */
+	uint64_t discard_kept; /* pages that are parts of a host page */
 };
 
 struct balloon_device {
@@ -48,8 +54,11 @@ struct balloon_device {
 	pthread_cond_t report_changed;
 	enum report_state report_state; /* under report_lock */
 
-	_Atomic uint64_t discarded, discard_errors; /* pages; runs */
-	_Atomic uint64_t kept; /* pages, parts of a host page */
+	struct balloon_statistics statistics; /* under report_lock */
+	struct timespec statistics_time;      /* when they came; monotonic */
+
+	atomic_bool acknowledged; /* the driver wrote cmd_reg */
+	_Atomic uint64_t discarded, discard_errors, kept;
 
 	void (*actual_changed)(void *owner); /* any thread */
 	void *owner;
@@ -65,7 +74,24 @@ void balloon_device_destroy(struct balloon_device *device);
 /* Machine reset, with vCPUs stopped. */
 void balloon_device_reset(struct balloon_device *device);
 
+/* The user stops the vCPUs, which have stopped. */
+void balloon_device_pause(struct balloon_device *device);
+
+/**
+ * balloon_device_statistics() - What the guest said last about its memory
+ * @request:	ask it to say it anew; the answer comes later and counts up
+ *		@statistics->updates
+ * @age_ms:	how long ago it said it, if updates is not 0
+ *
+ * Any thread; waits for the device thread, never for the guest.
+ */
+void balloon_device_statistics(struct balloon_device *device, bool request,
+			       struct balloon_statistics *statistics,
+			       uint64_t *age_ms);
+
 void balloon_device_set_target(struct balloon_device *device, uint32_t pages);
+
+/* Any thread; waits for the device thread, never for the guest. */
 void balloon_device_view(struct balloon_device *device,
 			 struct balloon_view *view);
 

@@ -41,8 +41,8 @@ static void save_queues(const struct balloon_device *device, struct buffer *to)
 		for (kind = 0; kind < BALLOON_QUEUES; kind++)
 			if (balloon_queue_number(&device->balloon, kind) ==
 			    (int)i)
-				state = virtqueue_save(
-					&device->balloon.queue[kind]);
+				state = balloon_queue_state(&device->balloon,
+							    kind);
 		buffer_put_u32(to, queue->enabled);
 		buffer_put_u32(to, queue->vector);
 		buffer_put_u32(to, queue->layout.size);
@@ -70,6 +70,9 @@ int balloon_device_save(struct balloon_device *device, struct buffer *to,
 	buffer_put_u32(to, state.poison_val);
 	buffer_put_u32(to, state.report_id);
 	buffer_put_u32(to, state.report_state);
+	buffer_put_u32(to, state.cmd_reg);
+	buffer_put_u32(to, state.cmd_id_reg);
+	buffer_put_u32(to, state.sign_due);
 	buffer_put_u32(to, device->balloon.broken);
 	return 0;
 }
@@ -139,6 +142,9 @@ static int load_balloon(struct balloon_device *device,
 	state.poison_val = buffer_get_u32(from);
 	state.report_id = buffer_get_u32(from);
 	state.report_state = buffer_get_u32(from);
+	state.cmd_reg = buffer_get_u32(from);
+	state.cmd_id_reg = buffer_get_u32(from);
+	state.sign_due = buffer_get_u32(from);
 	*broken = buffer_get_u32(from);
 	if (from->failed || balloon_load(&device->balloon, &state) < 0)
 		return error_set(err, "state of the balloon is cut short or "

@@ -24,6 +24,37 @@ static void get_file(struct machine_file *file, struct buffer_reader *from)
 	file->hash = buffer_get_u64(from);
 }
 
+/* Bits of CONFIG's word of balloon features: docs/spec/stream.md. */
+enum {
+	OFFER_HINTING = 1 << 0,
+	OFFER_REPORTING = 1 << 1,
+	OFFER_STATISTICS = 1 << 2,
+	OFFER_POISON = 1 << 3,
+	OFFER_DEFLATE_ON_OOM = 1 << 4,
+	OFFER_MUST_TELL_HOST = 1 << 5,
+	OFFER_KNOWN = (1 << 6) - 1,
+};
+
+static uint32_t features_of(const struct balloon_options *options)
+{
+	return (options->hinting ? OFFER_HINTING : 0) |
+	       (options->reporting ? OFFER_REPORTING : 0) |
+	       (options->statistics ? OFFER_STATISTICS : 0) |
+	       (options->poison ? OFFER_POISON : 0) |
+	       (options->deflate_on_oom ? OFFER_DEFLATE_ON_OOM : 0) |
+	       (options->must_tell_host ? OFFER_MUST_TELL_HOST : 0);
+}
+
+static void set_features(struct balloon_options *options, uint32_t features)
+{
+	options->hinting = features & OFFER_HINTING;
+	options->reporting = features & OFFER_REPORTING;
+	options->statistics = features & OFFER_STATISTICS;
+	options->poison = features & OFFER_POISON;
+	options->deflate_on_oom = features & OFFER_DEFLATE_ON_OOM;
+	options->must_tell_host = features & OFFER_MUST_TELL_HOST;
+}
+
 void machine_config_save(const struct machine_config *config,
 			 struct buffer *to)
 {
@@ -34,15 +65,20 @@ void machine_config_save(const struct machine_config *config,
 	put_file(&config->initrd, to);
 	buffer_put_string(to, config->command_line);
 	buffer_put_u32(to, config->balloon);
-	buffer_put_u32(to, config->hinting);
-	buffer_put_u32(to, config->numbering);
-	buffer_put_string(to, config->protocol);
+	buffer_put_u32(to, features_of(&config->balloon_options));
+	buffer_put_u32(to, config->balloon_options.numbering);
+	buffer_put_string(to, config->balloon_options.protocol->name);
 	buffer_put_u64(to, config->balloon_target);
+	buffer_put_u32(to, config->backing);
 }
 
 int machine_config_load(struct machine_config *config,
 			struct buffer_reader *from, struct error *err)
 {
+	struct balloon_options *options = &config->balloon_options;
+	char protocol[32];
+	uint32_t features;
+
 	memset(config, 0, sizeof(*config));
 	buffer_get_string(from, config->name, sizeof(config->name));
 	config->memory = buffer_get_u64(from);
@@ -52,10 +88,12 @@ int machine_config_load(struct machine_config *config,
 	buffer_get_string(from, config->command_line,
 			  sizeof(config->command_line));
 	config->balloon = buffer_get_u32(from);
-	config->hinting = buffer_get_u32(from);
-	config->numbering = buffer_get_u32(from);
-	buffer_get_string(from, config->protocol, sizeof(config->protocol));
+	features = buffer_get_u32(from);
+	set_features(options, features);
+	options->numbering = buffer_get_u32(from);
+	buffer_get_string(from, protocol, sizeof(protocol));
 	config->balloon_target = buffer_get_u64(from);
+	config->backing = buffer_get_u32(from);
 	if (from->failed)
 		return error_set(err, "configuration in the stream is cut "
 				 "short or has a text that is too long");
@@ -63,9 +101,15 @@ int machine_config_load(struct machine_config *config,
 	    config->memory < BACKING_MIN_SIZE ||
 	    config->memory > BACKING_MAX_SIZE ||
 	    config->memory % GUEST_PAGE_SIZE ||
-	    config->numbering > BALLOON_NUMBERING_SPEC)
+	    options->numbering > BALLOON_NUMBERING_SPEC ||
+	    features & ~OFFER_KNOWN || config->backing >= BACKING_KINDS)
 		return error_set(err, "configuration in the stream holds a "
 				 "value that cannot be");
+	options->protocol = balloon_protocol_find(protocol);
+	if (!options->protocol)
+		return error_set(err, "the guest's balloon speaks the protocol "
+				 "'%s', which this version does not know",
+				 protocol);
 	return 0;
 }
 

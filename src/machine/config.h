@@ -23,13 +23,13 @@ struct machine_file {
 struct machine_config {
 	char name[MACHINE_NAME_MAX];
 	uint64_t memory; /* bytes */
+	uint32_t backing; /* enum backing_kind; BACKING_KINDS for an incoming
+			     guest: what it had */
 	uint32_t cpus;
 	struct machine_file kernel, initrd;
 	char command_line[MACHINE_COMMAND_LINE_MAX];
 	bool balloon; /* there is one */
-	bool hinting; /* it offers free page hinting */
-	uint32_t numbering; /* enum balloon_numbering */
-	char protocol[32];
+	struct balloon_options balloon_options;
 	uint64_t balloon_target; /* bytes the guest keeps; 0: all of it */
 };
 

@@ -226,7 +226,7 @@ static int build(struct machine *machine, const struct x86_cpuid *cpuid,
 	machine->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (machine->event_fd < 0)
 		return error_set_errno(err, errno, "event of the machine");
-	if (backing_create(&machine->memory, BACKING_ANONYMOUS,
+	if (backing_create(&machine->memory, machine->config.backing,
 			   machine->config.memory, err) < 0 ||
 	    kvm_vm_create(&machine->vm, KVM_DEVICE, &machine->memory, err) < 0 ||
 	    kvm_log_create(&machine->dirty_log, &machine->vm, err) < 0 ||
@@ -339,6 +339,8 @@ int machine_pause(struct machine *machine, struct error *err)
 		       err) < 0)
 		return -1;
 	stop_all(machine);
+	if (machine->config.balloon)
+		balloon_device_pause(&machine->balloon);
 	return 0;
 }
 

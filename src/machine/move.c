@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "machine/move.h"
 #include "machine/state.h"
+#include "memory/backing.h"
 #include "migration/destination.h"
 
 /* ------------------------------------------------------------- source --- */
@@ -96,7 +97,7 @@ int outgoing_start(struct outgoing *outgoing, struct machine *machine,
 	snprintf(outgoing->uri, sizeof(outgoing->uri), "%s", uri);
 	source->dirty_log = &machine->dirty_log.log;
 	source->free_pages = machine->config.balloon &&
-					     machine->config.hinting ?
+					     machine->config.balloon_options.hinting ?
 				     &machine->balloon.source : NULL;
 	source->ops = &guest_ops;
 	source->guest = machine;
@@ -149,13 +150,15 @@ struct arrival {
 	void *owner;
 };
 
-static void override_files(struct machine_config *config,
+static void override(struct machine_config *config,
 			   const struct machine_config *here)
 {
 	if (here->kernel.path[0])
 		config->kernel = here->kernel;
 	if (here->initrd.path[0])
 		config->initrd = here->initrd;
+	if (here->backing < BACKING_KINDS)
+		config->backing = here->backing;
 }
 
 static struct guest_memory *host_create(void *host,
@@ -175,7 +178,7 @@ static struct guest_memory *host_create(void *host,
 	if (machine_config_load(config, config_from, err) < 0 ||
 	    machine_load_cpuid(&cpuid, &tsc_khz, cpuid_from, err) < 0)
 		return NULL;
-	override_files(config, arrival->here);
+	override(config, arrival->here);
 	if (machine_create(arrival->machine, config, &cpuid, true, err) < 0)
 		return NULL;
 	if (arrival->on_created)

@@ -16,6 +16,8 @@
 #define PAGE 4096ull
 #define HINT (1ull << VIRTIO_BALLOON_F_FREE_PAGE_HINT)
 #define STATS (1ull << VIRTIO_BALLOON_F_STATS_VQ)
+#define REPORTING (1ull << VIRTIO_BALLOON_F_REPORTING)
+#define POISON (1ull << VIRTIO_BALLOON_F_PAGE_POISON)
 #define EVENT_IDX (1ull << VIRTIO_RING_F_EVENT_IDX)
 
 /* [0, 4 MiB), a hole, [16 MiB, 20 MiB), and [20 MiB, 21 MiB) that touches. */
@@ -42,6 +44,7 @@ struct fx {
 	unsigned int discards, returns;
 	unsigned int interrupts[BALLOON_QUEUES];
 	unsigned int config_changes;
+	unsigned int statistics_changes;
 	unsigned int report_changes;
 	enum report_state last_change;
 	unsigned int breaks;
@@ -55,13 +58,16 @@ static void fx_check_nothing_used(enum balloon_queue queue)
 {
 	const struct vring_driver *ring = &fx.ring[queue];
 
-	assert_int_equal(le16_load(&ring->used->idx), ring->next_used);
+	if (ring->used)
+		assert_int_equal(le16_load(&ring->used->idx),
+				 ring->next_used);
 }
 
 static void fx_discard(void *host, struct page_run run)
 {
 	assert_ptr_equal(host, &fx);
 	fx_check_nothing_used(BALLOON_INFLATE);
+	fx_check_nothing_used(BALLOON_REPORTING);
 	ram(&fx.memory, run.first * PAGE, run.count * PAGE);
 	assert_true(fx.discards < MAX_RUNS);
 	fx.discarded[fx.discards++] = run;
@@ -97,6 +103,12 @@ static void fx_config_changed(void *host)
 	fx.config_changes++;
 }
 
+static void fx_statistics_changed(void *host)
+{
+	assert_ptr_equal(host, &fx);
+	fx.statistics_changes++;
+}
+
 static void fx_broken(void *host, const char *reason)
 {
 	assert_ptr_equal(host, &fx);
@@ -110,6 +122,7 @@ static const struct balloon_host_ops fx_ops = {
 	.report_changed = fx_report_changed,
 	.interrupt = fx_interrupt,
 	.config_changed = fx_config_changed,
+	.statistics_changed = fx_statistics_changed,
 	.broken = fx_broken,
 };
 
@@ -292,6 +305,30 @@ static inline void fx_write_register(uint32_t offset, uint32_t value)
 
 	le32_store(raw, value);
 	balloon_config_write(&fx.balloon, offset, raw, sizeof(raw));
+}
+
+/* Go on as another machine's balloon, over the same memory; a report that was
+ * under way is forgotten there. */
+static inline void fx_migrate(void)
+{
+	struct virtqueue_state queue[BALLOON_QUEUES] = { { 0, 0 } };
+	struct balloon_options options = fx.balloon.options;
+	struct page_set scratch = fx.balloon.run_pages;
+	const struct balloon_host_ops *ops = fx.balloon.ops;
+	uint64_t features = fx.balloon.features;
+	struct balloon_state saved;
+	int i, index;
+
+	balloon_save(&fx.balloon, &saved);
+	for (i = 0; i < BALLOON_QUEUES; i++) {
+		index = balloon_queue_number(&fx.balloon, i);
+		if (index >= 0)
+			queue[index] = balloon_queue_state(&fx.balloon, i);
+	}
+	balloon_init(&fx.balloon, options, &fx.memory, scratch, ops, &fx);
+	assert_int_equal(balloon_load(&fx.balloon, &saved), 0);
+	balloon_activate(&fx.balloon, features, fx.layout, queue,
+			 BALLOON_QUEUES);
 }
 
 static inline void assert_run(struct page_run run, uint64_t first,

@@ -489,6 +489,7 @@ static inline void put_config(struct buffer *config)
 	buffer_put_u32(config, 0);
 	buffer_put_string(config, "standard");
 	buffer_put_u64(config, 0);
+	buffer_put_u32(config, 0);
 }
 
 static inline void put_cpuid(struct buffer *cpuid)

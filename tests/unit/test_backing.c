@@ -214,6 +214,7 @@ static void check_discard(struct guest_memory *memory, struct page_run run)
 					      0 : page + 1));
 }
 
+/* R22: whole host pages only. */
 static void test_discard(void **state)
 {
 	static const struct page_run run[] = {
@@ -282,7 +283,7 @@ static void check_intact(const struct guest_memory *memory, struct page_run run)
 		assert_true(has_value(memory, run.first + i, i + 1));
 }
 
-/* Locked pages stay (EINVAL); a file that cannot be written gets no holes. */
+/* R27: locked pages stay (EINVAL); a file that cannot be written gets no holes. */
 static void test_discard_that_fails(void **state)
 {
 	struct page_run run = { 512, 1024 }, gone = { 77, 77 };

@@ -140,6 +140,7 @@ static void script_zero(struct world *w, enum moment moment, unsigned int nth)
 		write_run(w, 10, 3, 0);
 }
 
+/* R8: what was sent and is gone does not stay there. */
 static void test_sent_page_that_becomes_zero(void **state)
 {
 	struct world *w = world_new(script_zero);
@@ -385,6 +386,7 @@ static void script_verified(struct world *w, enum moment moment,
 	script_zero(w, moment, nth);
 }
 
+/* R9, R10: only what matters to the guest is compared. */
 static void test_verified(void **state)
 {
 	struct world *w = hinting_world(script_verified);

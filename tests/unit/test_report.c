@@ -187,6 +187,7 @@ static void check_transition(enum report_state from, enum event event)
 	assert_int_equal(fx.breaks, 0);
 }
 
+/* R19: the set is ours between start and close, and at no other time. */
 static void test_every_event_in_every_state(void **state)
 {
 	unsigned int from, event;
@@ -810,6 +811,35 @@ static void migrate(void)
 	balloon_activate(&fx.balloon, HINT, fx.layout, queue, BALLOON_QUEUES);
 }
 
+/* R16, R29: whoever pauses the guest may go on at any later time, and what
+ * the guest wrote by then is not compared with hints of before. */
+static void test_a_pause_completes_the_report(void **state)
+{
+	accept_report();
+	fx_hint(HIGH, 4 * PAGE);
+	balloon_pause(&fx.balloon);
+	assert_int_equal(now(), REPORT_COMPLETE);
+	assert_int_equal(fx_cmd_id(), STOP);
+	fx_hint(HIGH + 8 * PAGE, 4 * PAGE);
+	assert_int_equal(counters()->uncounted, 1);
+	assert_int_equal(page_set_count(&fx.hinted), 4);
+	/* What came before it still counts: it is the host's to drain. */
+	balloon_report_close(&fx.balloon);
+	assert_int_equal(now(), REPORT_IDLE);
+}
+
+static void test_a_pause_without_a_report_is_nothing(void **state)
+{
+	balloon_pause(&fx.balloon);
+	assert_int_equal(now(), REPORT_IDLE);
+	accept_report();
+	balloon_report_close(&fx.balloon);
+	fx.config_changes = 0;
+	balloon_pause(&fx.balloon);
+	assert_int_equal(now(), REPORT_CLOSED);
+	assert_int_equal(fx.config_changes, 0);
+}
+
 static void test_leftovers_on_the_destination_do_not_count(void **state)
 {
 	uint32_t last;
@@ -886,6 +916,8 @@ int main(void)
 		UNIT(test_hints_are_served_in_bounded_pieces),
 		UNIT(test_closing_from_the_callback),
 		UNIT(test_hints_against_model),
+		UNIT(test_a_pause_completes_the_report),
+		UNIT(test_a_pause_without_a_report_is_nothing),
 		UNIT(test_leftovers_on_the_destination_do_not_count),
 		UNIT(test_requested_on_the_source),
 	};

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Inflate, deflate and reporting queue: pages the guest gives to the host and
+ * takes back.
+ *
+ * The pages of a drain are gathered in a set, so that the host hears of runs
+ * instead of single pages; the buffers are returned after it has heard of all
+ * of them ("discard strictly before used", R24).
+ */
+#include "balloon/balloon_internal.h"
+
+#include "base/endian.h"
+
+/* Frame numbers of one drain, beside one ring's worth of buffers. A buffer
+ * that has more than this is not believed. */
+#define FRAMES_BUDGET (1u << 20)
+
+/* Frame numbers copied at a time. */
+#define FRAMES_CHUNK 64
+
+/* Add what is RAM of @count frame numbers to the frames of this drain. */
+static void gather(struct balloon *balloon, const __le32 *frames,
+		   uint64_t count)
+{
+	struct page_run run = { 0, 1 };
+	struct gpa start;
+	uint64_t i;
+
+	for (i = 0; i < count; i++) {
+		run.first = le32_get(frames[i]);
+		start.value = run.first << GUEST_PAGE_SHIFT;
+		if (guest_memory_span(balloon->memory, start, GUEST_PAGE_SIZE))
+			page_set_add(&balloon->run_pages, run);
+		else
+			balloon->counters.bad_frames++;
+	}
+}
+
+/* Return: frame numbers read */
+static uint64_t gather_buffer(struct balloon *balloon,
+			      const struct virtqueue *queue)
+{
+	const struct virtqueue_chain *chain = &balloon->chain;
+	uint64_t bytes = chain->readable_bytes;
+	__le32 frames[FRAMES_CHUNK];
+	uint64_t at, part;
+
+	/* An array that ends within a number is no array of numbers. */
+	if (!bytes || bytes % 4 || bytes / 4 > FRAMES_BUDGET) {
+		balloon->counters.malformed++;
+		return 0;
+	}
+	for (at = 0; at < bytes; at += part) {
+		part = bytes - at < sizeof(frames) ? bytes - at
+						   : sizeof(frames);
+		if (virtqueue_copy_out(queue, chain, at, frames, part)) {
+			balloon->counters.malformed++;
+			break;
+		}
+		gather(balloon, frames, part / 4);
+	}
+	return at / 4;
+}
+
+/* Call @tell once per run of the frames gathered, cut where regions meet. */
+static void tell_runs(struct balloon *balloon,
+		      void (*tell)(void *host, struct page_run run))
+{
+	struct page_run run = { 0, 0 };
+	struct gpa start;
+	uint64_t length;
+
+	while (page_set_next_run(&balloon->run_pages, run.first + run.count,
+				 UINT64_MAX, &run)) {
+		start.value = run.first << GUEST_PAGE_SHIFT;
+		length = run.count << GUEST_PAGE_SHIFT;
+		guest_memory_clip(balloon->memory, &start, &length);
+		run.count = length >> GUEST_PAGE_SHIFT;
+		tell(balloon->host, run);
+	}
+	page_set_clear(&balloon->run_pages);
+}
+
+/* The end of a drain: tell of what was gathered, then return the buffers. */
+static void finish(struct balloon *balloon, enum balloon_queue index,
+		   unsigned int taken,
+		   void (*tell)(void *host, struct page_run run))
+{
+	unsigned int i;
+
+	if (balloon->broken) {
+		page_set_clear(&balloon->run_pages);
+		return;
+	}
+	tell_runs(balloon, tell);
+	for (i = 0; i < taken; i++)
+		virtqueue_push(&balloon->queue[index], balloon->heads[i], 0);
+	balloon_publish(balloon, index);
+}
+
+static bool drain_frames(struct balloon *balloon, enum balloon_queue index,
+			 void (*tell)(void *host, struct page_run run))
+{
+	struct virtqueue *queue = &balloon->queue[index];
+	uint64_t frames = 0;
+	unsigned int taken = 0;
+
+	while (taken < queue->size && frames < FRAMES_BUDGET &&
+	       balloon_pop(balloon, queue)) {
+		frames += gather_buffer(balloon, queue);
+		balloon->heads[taken++] = balloon->chain.head;
+	}
+	finish(balloon, index, taken, tell);
+	return !balloon->broken &&
+	       (taken == queue->size || frames >= FRAMES_BUDGET);
+}
+
+bool balloon_drain_inflate(struct balloon *balloon)
+{
+	return drain_frames(balloon, BALLOON_INFLATE, balloon->ops->discard);
+}
+
+bool balloon_drain_deflate(struct balloon *balloon)
+{
+	return drain_frames(balloon, BALLOON_DEFLATE, balloon->ops->returned);
+}
+
+/*
+ * Free page reporting. The guest does not touch these pages until they are
+ * returned (D39). It may rely on their content to be its poison then (D38,
+ * V14), and a page given back reads as zero.
+ *
+ * Return: pages the buffer covers
+ */
+static uint64_t gather_report(struct balloon *balloon)
+{
+	const struct virtqueue_chain *chain = &balloon->chain;
+	uint64_t at, covered = 0;
+	struct page_run run;
+	uint16_t i;
+
+	if (chain->readable) {
+		balloon->counters.malformed++;
+		return 0;
+	}
+	for (i = 0; i < chain->writable; i++) {
+		at = 0;
+		while (balloon_next_run(balloon, chain->segment[i], &at,
+					&run)) {
+			if (!balloon->poison)
+				page_set_add(&balloon->run_pages, run);
+			covered += run.count;
+		}
+	}
+	balloon->counters.reported += covered;
+	if (balloon->poison)
+		balloon->counters.inhibited += covered;
+	return covered;
+}
+
+bool balloon_drain_reporting(struct balloon *balloon)
+{
+	struct virtqueue *queue = &balloon->queue[BALLOON_REPORTING];
+	unsigned int taken = 0;
+	uint64_t pages = 0;
+
+	while (taken < queue->size && pages < BALLOON_PAGES_BUDGET &&
+	       balloon_pop(balloon, queue)) {
+		pages += gather_report(balloon);
+		balloon->heads[taken++] = balloon->chain.head;
+	}
+	finish(balloon, BALLOON_REPORTING, taken, balloon->ops->discard);
+	return !balloon->broken &&
+	       (taken == queue->size || pages >= BALLOON_PAGES_BUDGET);
+}
