@@ -21,8 +21,10 @@ int command_run(int argc, char **argv);
 int command_migrate(int argc, char **argv);
 int command_balloon(int argc, char **argv);
 int command_status(int argc, char **argv);
+int command_stats(int argc, char **argv);
 int command_pause(int argc, char **argv);
 int command_resume(int argc, char **argv);
+int command_reset(int argc, char **argv);
 int command_quit(int argc, char **argv);
 
 /* Print "aerostat: MESSAGE" on stderr. Return: EXIT_FAILED */

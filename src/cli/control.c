@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-/* aerostat balloon, status, pause, resume, quit: short talks with a machine. */
+/* aerostat balloon, status, pause, resume, reset, quit: short talks with a
+ * machine. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #define POLL_MS 200
 #define WAIT_PATIENCE_MS 10000 /* without any change */
 #define LABEL "%-10s "
+#define WIDTH 80
 
 /* What one of these commands was told. */
 struct control {
@@ -79,36 +81,116 @@ static const char *string(const json_t *object, const char *key)
 	return value ? value : "";
 }
 
-static void print_names(const char *label, const json_t *names)
+static bool has_name(const json_t *names, const char *wanted)
 {
 	json_t *name;
 	size_t i;
 
-	printf(LABEL, label);
 	json_array_foreach(names, i, name)
-		printf("%s%s", i ? ", " : "", json_string_value(name));
-	puts(json_array_size(names) ? "" : "nothing");
+		if (!strcmp(json_string_value(name), wanted))
+			return true;
+	return false;
+}
+
+/* Those of @names that @without does not have; lines end at WIDTH. Nothing at
+ * all when there are none. */
+static void print_names(const char *label, const json_t *names,
+			const json_t *without)
+{
+	size_t i, length, column = 0;
+	const char *text;
+	json_t *name;
+
+	json_array_foreach(names, i, name) {
+		text = json_string_value(name);
+		length = strlen(text);
+		if (has_name(without, text))
+			continue;
+		if (!column)
+			column = printf(LABEL "%s", label, text);
+		else if (column + length + 3 <= WIDTH)
+			column += printf(", %s", text);
+		else
+			column = printf(",\n" LABEL "%s", "", text) - 2;
+	}
+	if (column)
+		putchar('\n');
+}
+
+static void print_driver(const json_t *balloon)
+{
+	json_t *offered = json_object_get(balloon, "offered"),
+	       *negotiated = json_object_get(balloon, "negotiated");
+
+	if (!json_is_true(json_object_get(balloon, "driver"))) {
+		printf(LABEL "none in the guest\n", "driver");
+		print_names("offered", offered, NULL);
+		return;
+	}
+	printf(LABEL "%s protocol, %s numbering%s\n", "driver",
+	       string(balloon, "protocol"), string(balloon, "numbering"),
+	       json_is_true(json_object_get(balloon, "broken")) ?
+		       "; it broke the device, which needs a reset" : "");
+	print_names("negotiated", negotiated, NULL);
+	print_names("not taken", offered, negotiated);
+}
+
+static char *pages_size(const json_t *object, const char *key, char *to,
+			size_t size)
+{
+	return cli_format_size(number(object, key) * 4096, to, size);
+}
+
+/* What the balloon gave back to the host, and what it could not. */
+static void print_given_back(const json_t *balloon)
+{
+	uint64_t errors = number(balloon, "discard_errors");
+	char a[32], b[32];
+
+	printf(LABEL "%s, of which the guest reported %s\n", "given back",
+	       pages_size(balloon, "discarded_pages", a, sizeof(a)),
+	       pages_size(balloon, "reported_pages", b, sizeof(b)));
+	if (number(balloon, "discard_kept") ||
+	    number(balloon, "inhibited_pages"))
+		printf(LABEL "%s in parts of host pages, %s that hold the "
+		       "guest's poison\n", "kept",
+		       pages_size(balloon, "discard_kept", a, sizeof(a)),
+		       pages_size(balloon, "inhibited_pages", b, sizeof(b)));
+	if (errors)
+		printf(LABEL "%" PRIu64 " runs of pages the host did not take "
+		       "back\n", "failed", errors);
+}
+
+/* What a driver in order never does. */
+static void print_faults(const json_t *balloon)
+{
+	const json_t *report = json_object_get(balloon, "report");
+	uint64_t buffers = number(balloon, "malformed_buffers") +
+			   number(report, "malformed"),
+		 outside = number(balloon, "bad_frames") +
+			   number(report, "rejected");
+
+	if (buffers || outside)
+		printf(LABEL "%" PRIu64 " malformed buffers, %" PRIu64
+		       " frames or hints outside its memory\n", "faults",
+		       buffers, outside);
 }
 
 static void print_balloon(const json_t *balloon)
 {
-	char target[32], actual[32], discarded[32];
+	const json_t *report = json_object_get(balloon, "report");
+	char a[32], b[32];
 
-	cli_format_size(number(balloon, "target"), target, sizeof(target));
-	cli_format_size(number(balloon, "actual"), actual, sizeof(actual));
-	cli_format_size(number(balloon, "discarded_pages") * 4096, discarded,
-			sizeof(discarded));
-	printf(LABEL "the guest may keep %s and keeps %s\n", "balloon", target,
-	       actual);
-	print_names("offered", json_object_get(balloon, "offered"));
-	if (json_is_true(json_object_get(balloon, "driver")))
-		print_names("negotiated",
-			    json_object_get(balloon, "negotiated"));
-	else
-		printf(LABEL "no driver in the guest\n", "negotiated");
-	printf(LABEL "%s, command id %" PRIu64 "\n", "report",
-	       string(balloon, "report_state"), number(balloon, "command_id"));
-	printf(LABEL "%s\n", "given back", discarded);
+	printf(LABEL "the guest may keep %s and keeps %s\n", "balloon",
+	       cli_format_size(number(balloon, "target"), a, sizeof(a)),
+	       cli_format_size(number(balloon, "actual"), b, sizeof(b)));
+	print_driver(balloon);
+	printf(LABEL "%s, command id %" PRIu64 ", %" PRIu64 " hints of %s\n",
+	       "report", string(balloon, "report_state"),
+	       number(balloon, "command_id"), number(report, "hints"),
+	       pages_size(report, "hinted_pages", a, sizeof(a)));
+	print_given_back(balloon);
+	print_faults(balloon);
 }
 
 static void print_status(const json_t *status)
@@ -123,7 +205,8 @@ static void print_status(const json_t *status)
 		return; /* a guest that is still coming in */
 	cli_format_size(number(status, "ram_bytes"), ram, sizeof(ram));
 	cli_format_size(number(status, "rss_bytes"), rss, sizeof(rss));
-	printf(LABEL "%s, of which %s resident\n", "memory", ram, rss);
+	printf(LABEL "%s (%s), of which %s resident\n", "memory", ram,
+	       string(status, "backing"), rss);
 	printf(LABEL "%" PRIu64 "\n", "CPUs", number(status, "cpus"));
 	if (json_is_object(balloon))
 		print_balloon(balloon);
@@ -159,7 +242,7 @@ int command_status(int argc, char **argv)
 		     "  aerostat status --control vm.sock\n", talk_status);
 }
 
-/* ----------------------------------------------- pause, resume, quit --- */
+/* ---------------------------------------- pause, resume, reset, quit --- */
 
 static int tell(struct control *control, struct client *client,
 		const char *command, struct error *err)
@@ -187,6 +270,12 @@ static int talk_resume(struct control *control, struct client *client,
 		       struct error *err)
 {
 	return tell(control, client, "cont", err);
+}
+
+static int talk_reset(struct control *control, struct client *client,
+		      struct error *err)
+{
+	return tell(control, client, "system_reset", err);
 }
 
 static int talk_quit(struct control *control, struct client *client,
@@ -232,6 +321,17 @@ int command_resume(int argc, char **argv)
 		     "time after 'aerostat run --paused'.\v"
 		     "Example:\n"
 		     "  aerostat resume --control vm.sock\n", talk_resume);
+}
+
+int command_reset(int argc, char **argv)
+{
+	static char name[] = "aerostat reset";
+
+	return plain(argc, argv, name,
+		     "Start the guest of a machine anew, at once, as a reset "
+		     "button does.\v"
+		     "Example:\n"
+		     "  aerostat reset --control vm.sock\n", talk_reset);
 }
 
 int command_quit(int argc, char **argv)

@@ -16,8 +16,10 @@ static const struct command {
 	{ "migrate", command_migrate, "move a running one to another process" },
 	{ "balloon", command_balloon, "tell how much memory it may keep" },
 	{ "status", command_status, "tell how it is" },
+	{ "stats", command_stats, "tell what its guest says of its memory" },
 	{ "pause", command_pause, "stop its CPUs" },
 	{ "resume", command_resume, "let them run on" },
+	{ "reset", command_reset, "start its guest anew, at once" },
 	{ "quit", command_quit, "end it at once" },
 };
 

@@ -11,8 +11,11 @@
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
+/* Jansson's integers end at 2^63 - 1; only a guest's nonsense is beyond. */
 static void put(json_t *object, const char *key, uint64_t value)
 {
+	if (value > INT64_MAX)
+		value = INT64_MAX;
 	json_object_set_new(object, key, json_integer((json_int_t)value));
 }
 
@@ -94,6 +97,7 @@ static const struct feature {
 	{ VIRTIO_BALLOON_F_FREE_PAGE_HINT, "hinting" },
 	{ VIRTIO_BALLOON_F_PAGE_POISON, "poison" },
 	{ VIRTIO_BALLOON_F_REPORTING, "reporting" },
+	{ BALLOON_F_COMMAND_REGISTER, "command-register" },
 	{ VIRTIO_RING_F_INDIRECT_DESC, "indirect" },
 	{ VIRTIO_RING_F_EVENT_IDX, "event-idx" },
 	{ VIRTIO_F_VERSION_1, "version-1" },
@@ -122,6 +126,61 @@ static json_t *feature_names(uint64_t bits)
 	return array;
 }
 
+static void put_text(json_t *object, const char *key, const char *text)
+{
+	json_object_set_new(object, key, json_string(text));
+}
+
+static bool took(const struct balloon_view *view, unsigned int feature)
+{
+	return view->negotiated >> feature & 1;
+}
+
+/* Both sides of the negotiation. */
+static void put_driver(json_t *answer, const struct balloon_options *options,
+		       const struct balloon_view *view)
+{
+	json_object_set_new(answer, "driver", json_boolean(view->driver));
+	json_object_set_new(answer, "broken", json_boolean(view->broken));
+	json_object_set_new(answer, "offered", feature_names(view->offered));
+	json_object_set_new(answer, "negotiated",
+			    feature_names(view->negotiated));
+	put_text(answer, "numbering",
+		 options->numbering == BALLOON_NUMBERING_SPEC ? "spec" :
+								"packed");
+	put_text(answer, "protocol_offered", options->protocol->name);
+	if (view->driver)
+		put_text(answer, "protocol", view->protocol->name);
+	if (took(view, VIRTIO_BALLOON_F_PAGE_POISON))
+		put(answer, "poison", view->poison);
+}
+
+/* The last free page report. */
+static void put_report(json_t *answer, const struct balloon_view *view)
+{
+	json_t *report = json_object();
+
+	put(report, "hints", view->report.hints);
+	put(report, "hinted_pages", view->report.hinted_pages);
+	put(report, "rejected", view->report.rejected);
+	put(report, "uncounted", view->report.uncounted);
+	put(report, "malformed", view->report.malformed);
+	put_text(answer, "report_state", report_state_name(view->report_state));
+	put(answer, "command_id", view->command_id);
+	json_object_set_new(answer, "report", report);
+}
+
+static void put_counters(json_t *answer, const struct balloon_view *view)
+{
+	put(answer, "discarded_pages", view->discarded);
+	put(answer, "discard_errors", view->discard_errors);
+	put(answer, "discard_kept", view->discard_kept);
+	put(answer, "reported_pages", view->counters.reported);
+	put(answer, "inhibited_pages", view->counters.inhibited);
+	put(answer, "malformed_buffers", view->counters.malformed);
+	put(answer, "bad_frames", view->counters.bad_frames);
+}
+
 static json_t *balloon(struct machine *machine)
 {
 	struct balloon_view view;
@@ -133,35 +192,55 @@ static json_t *balloon(struct machine *machine)
 	answer = json_object();
 	put(answer, "target", view.target);
 	put(answer, "actual", view.actual);
-	json_object_set_new(answer, "driver", json_boolean(view.driver));
-	json_object_set_new(answer, "offered", feature_names(view.offered));
-	json_object_set_new(answer, "negotiated",
-			    feature_names(view.negotiated));
-	json_object_set_new(answer, "report_state",
-			    json_string(report_state_name(view.report_state)));
-	put(answer, "command_id", view.command_id);
-	put(answer, "discarded_pages", view.discarded);
-	put(answer, "discard_errors", view.discard_errors);
+	put_driver(answer, &machine->config.balloon_options, &view);
+	put_report(answer, &view);
+	put_counters(answer, &view);
 	return answer;
 }
 
 json_t *qmp_answer_status(struct machine *machine)
 {
+	const struct machine_config *config;
 	json_t *answer = json_object();
 
 	if (!machine) {
-		json_object_set_new(answer, "state",
-				    json_string(machine_state_name(
-					    MACHINE_INCOMING)));
+		put_text(answer, "state",
+			 machine_state_name(MACHINE_INCOMING));
 		return answer;
 	}
-	json_object_set_new(answer, "name", qmp_string(machine->config.name));
-	json_object_set_new(answer, "state",
-			    json_string(machine_state_name(
-				    machine_state(machine))));
+	config = &machine->config;
+	json_object_set_new(answer, "name", qmp_string(config->name));
+	put_text(answer, "state", machine_state_name(machine_state(machine)));
 	put(answer, "ram_bytes", machine->memory.size);
 	put(answer, "rss_bytes", backing_resident(&machine->memory));
-	put(answer, "cpus", machine->config.cpus);
+	put_text(answer, "backing", backing_kind_name(config->backing));
+	put(answer, "cpus", config->cpus);
 	json_object_set_new(answer, "balloon", balloon(machine));
+	return answer;
+}
+
+/* --------------------------------------------------------- statistics --- */
+
+json_t *qmp_answer_statistics(struct machine *machine, bool request)
+{
+	struct balloon_statistics statistics;
+	struct balloon_view view;
+	json_t *answer = json_object();
+	unsigned int i;
+	uint64_t age;
+
+	balloon_device_view(&machine->balloon, &view);
+	balloon_device_statistics(&machine->balloon, request, &statistics,
+				  &age);
+	json_object_set_new(answer, "negotiated",
+			    json_boolean(took(&view,
+					      VIRTIO_BALLOON_F_STATS_VQ)));
+	put(answer, "updates", statistics.updates);
+	if (statistics.updates)
+		put(answer, "age_ms", age);
+	for (i = 0; i < BALLOON_STATISTICS; i++)
+		if (statistics.present >> i & 1)
+			put(answer, balloon_statistic_name(i),
+			    statistics.value[i]);
 	return answer;
 }

@@ -20,4 +20,8 @@ json_t *qmp_answer_migration(struct outgoing *outgoing);
 /* x-query-status. @machine: NULL while a guest is still coming in */
 json_t *qmp_answer_status(struct machine *machine);
 
+/* x-query-statistics, of a machine with a balloon. @request: ask the guest for
+ * new ones, which come later */
+json_t *qmp_answer_statistics(struct machine *machine, bool request);
+
 #endif

@@ -247,6 +247,14 @@ static json_t *do_query_balloon(struct call *call)
 	return json_pack("{s:I}", "actual", (json_int_t)view.actual);
 }
 
+static json_t *do_x_query_statistics(struct call *call)
+{
+	if (!has_balloon(call))
+		return NULL;
+	return qmp_answer_statistics(call->context->machine,
+				     truth(call, "request", true));
+}
+
 /* ----------------------------------------------------------- migration --- */
 
 static json_t *do_migrate(struct call *call)
@@ -303,6 +311,8 @@ static const struct command commands[] = {
 	{ "balloon", do_balloon, false,
 	  { { "value", ARGUMENT_NUMBER, true } } },
 	{ "query-balloon", do_query_balloon, false, {} },
+	{ "x-query-statistics", do_x_query_statistics, false,
+	  { { "request", ARGUMENT_BOOL, false } } },
 	{ "migrate", do_migrate, false,
 	  { { "uri", ARGUMENT_STRING, true },
 	    { "downtime-limit", ARGUMENT_NUMBER, false },

@@ -41,6 +41,20 @@ refuses 2 "'pigeon'" run $K --memory 64M pigeon
 refuses 2 'hinting=maybe' run $K --memory 64M --balloon=hinting=maybe
 refuses 2 'protocol=v99' run $K --memory 64M --balloon=protocol=v99
 refuses 2 'numbering=odd' run $K --memory 64M --balloon=numbering=odd
+refuses 2 'protocol=' run $K --memory 64M --balloon=protocol
+for key in reporting stats poison deflate-on-oom must-tell-host; do
+	refuses 2 "$key=maybe" run $K --memory 64M "--balloon=$key=maybe"
+	refuses 2 "$key=: it can be on or off" run $K --memory 64M "--balloon=$key"
+done
+refuses 2 'target, hinting, reporting, stats, poison, deflate-on-oom, must-tell-host, numbering, protocol' \
+	run $K --memory 64M --balloon=speed=1
+refuses 2 'it needs hinting=on' run $K --memory 64M \
+	--balloon=protocol=command-register,hinting=off
+refuses 2 'it needs hinting=on' run $K --memory 64M \
+	--balloon=hinting=off --balloon=protocol=command-register
+refuses 2 'anonymous, memfd or hugetlb' run $K --memory 64M --backing feathers
+refuses 2 "--backing : " run $K --memory 64M --backing=
+refuses 2 "--backing pigeon" run --incoming unix:x --backing pigeon
 refuses 1 "'pigeon'" run $K --memory 64M --serial pigeon
 refuses 1 '/nowhere/x' run $K --memory 64M --serial file:/nowhere/x
 refuses 1 "'pigeon:x'" run --incoming pigeon:x --serial none
@@ -54,6 +68,15 @@ refuses 1 'none.sock' migrate --control none.sock unix:x
 refuses 1 'none.sock' balloon --control none.sock 64M
 refuses 2 "'lots'" balloon --control none.sock lots
 refuses 2 '--downtime' migrate --control none.sock --downtime x unix:x
+refuses 2 '--control' stats
+refuses 2 '--control' reset
+refuses 1 'none.sock' stats --control none.sock
+refuses 1 'none.sock' stats --control none.sock --watch 1 --json
+refuses 1 'none.sock' reset --control none.sock
+for seconds in 0 0.05 3600.5 -1 x 1x nan 1e9 ''; do
+	refuses 2 "--watch $seconds: .*from 0.1 to 3600" \
+		stats --control none.sock "--watch=$seconds"
+done
 
 # A socket in use, and a file that is no socket.
 : >plain
@@ -69,7 +92,8 @@ left=$(ls | grep -v -e '^std' -e '^plain$' -e '^busy$')
 echo "ok - nothing is left behind"
 
 "$AEROSTAT" --help | grep -q 'aerostat COMMAND' || fail "--help"
-for command in run migrate balloon status pause resume quit; do
+for command in run migrate balloon status stats pause resume reset quit; do
+	"$AEROSTAT" --help | grep -q "^  $command " || fail "--help: no $command"
 	"$AEROSTAT" $command --help | grep -q "aerostat $command" ||
 		fail "$command --help"
 done
