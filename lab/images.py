@@ -13,12 +13,15 @@ BUILD = os.path.join(TOP, "build")
 IMAGES = os.path.join(BUILD, "lab", ".images")
 KERNEL = os.path.join(BUILD, "kernel", "vmlinuz")
 MODULES = os.path.join(BUILD, "kernel", "modules")
+# More kernels for guests: what a scenario calls it, and its folder. scripts/setup.sh
+# says so where one is not to be had.
+MORE_KERNELS = {"612": "kernel-6.12", "GENERIC": "kernel-generic"}
 AGENT_SOURCE = os.path.join(TOP, "guest", "agent", "agent.c")
 
 VIRTIO_PCI = ["virtio_ring", "virtio", "virtio_pci_modern_dev",
               "virtio_pci_legacy_dev", "virtio_pci"]
 L1_MODULES = VIRTIO_PCI + ["virtio_blk", "irqbypass", "kvm", "kvm-amd"]
-L2_MODULES = VIRTIO_PCI + ["virtio_balloon"]
+L2_MODULES = VIRTIO_PCI + ["virtio_balloon", "loop"]
 
 
 class ImageError(Exception):
@@ -66,7 +69,8 @@ def up_to_date(target, inputs, build):
 
 
 def initramfs(target, files, modules):
-    """files: {name inside: path outside}; modules go to /modules in order."""
+    """files: {name inside: path outside}; modules: paths, which go to /modules
+    and are loaded in this order."""
     with tempfile.TemporaryDirectory() as root:
         os.mkdir(os.path.join(root, "modules"))
         for name, source in files.items():
@@ -75,9 +79,10 @@ def initramfs(target, files, modules):
             shutil.copyfile(source, inside)
             os.chmod(inside, 0o755)
         for module in modules:
-            shutil.copy(os.path.join(MODULES, module + ".ko"), os.path.join(root, "modules"))
+            shutil.copy(module, os.path.join(root, "modules"))
         with open(os.path.join(root, "modules", "order"), "w", encoding="ascii") as order:
-            order.write("".join(module + "\n" for module in modules))
+            order.write("".join(os.path.basename(module).removesuffix(".ko") + "\n"
+                                for module in modules))
         # The programs of the job disk look for their loader here.
         os.mkdir(os.path.join(root, "lib64"))
         os.symlink("/job/lib/ld-linux-x86-64.so.2",
@@ -92,16 +97,16 @@ def initramfs(target, files, modules):
         out.write(archive)
 
 
-def module_files(modules):
-    return [os.path.join(MODULES, module + ".ko") for module in modules]
+def module_files(names):
+    return [os.path.join(MODULES, name + ".ko") for name in names]
 
 
 def build_l1():
     init = os.path.join(TOP, "lab", "l1-init")
     files = {"init": init, "bin/busybox": tool("busybox")}
-    return up_to_date(os.path.join(IMAGES, "l1.cpio"),
-                      list(files.values()) + module_files(L1_MODULES),
-                      lambda target: initramfs(target, files, L1_MODULES))
+    modules = module_files(L1_MODULES)
+    return up_to_date(os.path.join(IMAGES, "l1.cpio"), list(files.values()) + modules,
+                      lambda target: initramfs(target, files, modules))
 
 
 def build_agent():
@@ -111,10 +116,26 @@ def build_agent():
                       lambda target: run(command + [target]))
 
 
-def build_l2():
+def build_stock_guest(name, modules):
     agent = build_agent()
-    return up_to_date(os.path.join(IMAGES, "l2.cpio"), [agent] + module_files(L2_MODULES),
-                      lambda target: initramfs(target, {"init": agent}, L2_MODULES))
+    return up_to_date(os.path.join(IMAGES, name), [agent] + modules,
+                      lambda target: initramfs(target, {"init": agent}, modules))
+
+
+def build_l2():
+    return build_stock_guest("l2.cpio", module_files(L2_MODULES))
+
+
+def another_kernel(name):
+    """A key of MORE_KERNELS. Its kernel and initramfs, or None."""
+    folder = os.path.join(BUILD, MORE_KERNELS[name])
+    if not os.path.exists(os.path.join(folder, "complete")):
+        return None
+    # What a kernel has built in has no file; with 6.12 that is most of virtio.
+    modules = [os.path.join(folder, "modules", module + ".ko") for module in L2_MODULES]
+    initrd = build_stock_guest(f"l2-{MORE_KERNELS[name]}.cpio",
+                               [path for path in modules if os.path.exists(path)])
+    return os.path.join(folder, "vmlinuz"), initrd
 
 
 def shared_libraries(program):

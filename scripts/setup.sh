@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what build, check and demo need on Debian 12, and fetches the kernel
-# that the guests and the lab boot. Quick when nothing is missing.
+# that the guests and the lab boot, and 6.12 as a second one for guests. Quick
+# when nothing is missing.
 #
 #   scripts/setup.sh [--newer-qemu]
 #
@@ -12,13 +13,15 @@ set -eu
 packages="meson ninja-build pkg-config gcc clang libclang-rt-14-dev
 	libsystemd-dev libjansson-dev libxxhash-dev libcmocka-dev scdoc
 	acpica-tools sparse cppcheck qemu-system-x86 seabios busybox-static
-	e2fsprogs cpio jq socat python3 git"
+	e2fsprogs cpio jq socat xz-utils python3 git"
 modules="virtio virtio_ring virtio_pci virtio_pci_modern_dev
-	virtio_pci_legacy_dev virtio_blk virtio_balloon
+	virtio_pci_legacy_dev virtio_blk virtio_balloon loop
 	irqbypass kvm kvm-amd kvm-intel"
 
 top=$(cd "$(dirname "$0")/.." && pwd)
 kernel_dir=$top/build/kernel
+kernel_generic_dir=$top/build/kernel-generic
+kernel_612_dir=$top/build/kernel-6.12
 log=$top/build/setup.log
 lists_fresh=no
 
@@ -126,27 +129,106 @@ newer_qemu() {
 
 # Only the files of the kernel package are wanted: no boot loader, no initramfs
 # hooks, so it is unpacked, not installed.
+#
+# unpack_kernel DIRECTORY PACKAGE [APT_OPTION...]: status 1, with the reason in
+# $why, when it cannot be had.
+unpack_kernel() {
+	directory=$1
+	new=$1.new
+	package=$2
+	shift 2
+	say "fetching $package"
+	rm -rf "$new"
+	mkdir -p "$new/download" "$new/modules"
+	why="cannot download $package"
+	(cd "$new/download" && quietly apt-get "$@" download "$package") || return 1
+	why="cannot unpack $package"
+	quietly dpkg -x "$new"/download/*.deb "$new/download/root" || return 1
+	mv "$new"/download/root/boot/vmlinuz-* "$new/vmlinuz"
+	for module in $modules; do
+		found=$(find "$new/download/root" -name "$module.ko*")
+		case $found in
+		*.ko) mv "$found" "$new/modules/" ;;
+		*.ko.xz) xz -dc "$found" >"$new/modules/$module.ko" ;;
+		*) # 6.12 has the core of virtio built in
+			why="$package has no $module.ko"
+			grep -q "/$module.ko\$" "$new"/download/root/lib/modules/*/modules.builtin ||
+				return 1
+			;;
+		esac
+	done
+	rm -rf "$new/download"
+	echo "$modules" >"$new/modules.wanted"
+	echo "$package" >"$new/complete"
+	rm -rf "$directory"
+	mv "$new" "$directory"
+}
+
+# A kernel unpacked when fewer modules were wanted is unpacked again.
+kernel_complete() {
+	[ -e "$1/complete" ] && echo "$modules" | cmp -s - "$1/modules.wanted"
+}
+
 fetch_kernel() {
-	[ ! -e "$kernel_dir/complete" ] || return 0
+	! kernel_complete "$kernel_dir" || return 0
 	refresh_lists
 	package=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null |
 		sed -n 's/^ *Depends: \(linux-image-[0-9][^ ]*\)$/\1/p' | head -n 1)
 	[ -n "$package" ] || die "no linux-image-cloud-amd64 in the package lists"
-	say "fetching $package"
-	rm -rf "$kernel_dir"
-	mkdir -p "$kernel_dir/download" "$kernel_dir/modules"
-	(cd "$kernel_dir/download" && quietly apt-get download "$package") ||
-		die "cannot download $package (log: $log)"
-	quietly dpkg -x "$kernel_dir"/download/*.deb "$kernel_dir/download/root" ||
-		die "cannot unpack $package (log: $log)"
-	mv "$kernel_dir"/download/root/boot/vmlinuz-* "$kernel_dir/vmlinuz"
-	for module in $modules; do
-		find "$kernel_dir/download/root" -name "$module.ko" \
-			-exec mv {} "$kernel_dir/modules/" \;
-		[ -e "$kernel_dir/modules/$module.ko" ] || die "$package has no $module.ko"
-	done
-	rm -rf "$kernel_dir/download"
-	echo "$package" >"$kernel_dir/complete"
+	unpack_kernel "$kernel_dir" "$package" || die "$why (log: $log)"
+}
+
+# Debian's other flavour, built with more for debugging: it can poison its pages.
+fetch_kernel_generic() {
+	! kernel_complete "$kernel_generic_dir" || return 0
+	refresh_lists
+	package=$(apt-cache depends linux-image-amd64 2>/dev/null |
+		sed -n 's/^ *Depends: \(linux-image-[0-9][^ ]*\)$/\1/p' | head -n 1)
+	[ -n "$package" ] || die "no linux-image-amd64 in the package lists"
+	unpack_kernel "$kernel_generic_dir" "$package" || die "$why (log: $log)"
+}
+
+# newest_612 [APT_OPTION...]: the name of the newest such package, or nothing.
+newest_612() {
+	apt-cache "$@" pkgnames linux-image-6.12. 2>/dev/null |
+		grep -E '^linux-image-6\.12\.[0-9][^-]*-cloud-amd64$' |
+		sort -V | tail -n 1
+}
+
+# backports_612 DIRECTORY: looks in bookworm-backports, whose lists are read into
+# DIRECTORY: the machine's own apt knows nothing of it.
+backports_612() {
+	entry=$(backports_list)
+	[ -n "$entry" ] || return 1
+	mkdir -p "$1/lists/partial"
+	echo "$entry" >"$1/sources.list"
+	set -- -o "Dir::Etc::SourceList=$1/sources.list" \
+		-o Dir::Etc::SourceParts=/dev/null -o "Dir::State::Lists=$1/lists"
+	say "looking for a 6.12 kernel in bookworm-backports"
+	quietly apt-get "$@" update || return 1
+	package=$(newest_612 "$@")
+	[ -n "$package" ] && unpack_kernel "$kernel_612_dir" "$package" "$@"
+}
+
+# The security suite carries it, or backports does, or neither: then the
+# scenarios that want it say so, and are skipped. Who has none is asked once a
+# day, not each time.
+fetch_kernel_612() {
+	! kernel_complete "$kernel_612_dir" || return 0
+	why=
+	[ -z "$(find "$kernel_612_dir/absent" -mtime -1 2>/dev/null)" ] || return 0
+	refresh_lists
+	package=$(newest_612)
+	if [ -n "$package" ] && unpack_kernel "$kernel_612_dir" "$package"; then
+		return 0
+	fi
+	apt_dir=$(mktemp -d)
+	backports_612 "$apt_dir" || {
+		rm -rf "$kernel_612_dir" "$kernel_612_dir.new"
+		mkdir -p "$kernel_612_dir"
+		echo "${why:-no mirror has it}" >"$kernel_612_dir/absent"
+	}
+	rm -rf "$apt_dir"
 }
 
 [ "$(uname -m)" = x86_64 ] || die "x86-64 only"
@@ -160,4 +242,13 @@ esac
 install_packages
 [ "${1:-}" != --newer-qemu ] || newer_qemu
 fetch_kernel
-say "ready, guest kernel $(sed 's/^linux-image-//' "$kernel_dir/complete")"
+fetch_kernel_generic
+fetch_kernel_612
+ready="guest kernels $(sed 's/^linux-image-//' "$kernel_dir/complete")"
+ready="$ready, $(sed 's/^linux-image-//' "$kernel_generic_dir/complete")"
+if [ -e "$kernel_612_dir/complete" ]; then
+	ready="$ready, $(sed 's/^linux-image-//' "$kernel_612_dir/complete")"
+else
+	say "no 6.12 kernel ($(cat "$kernel_612_dir/absent")): scenarios with it are skipped"
+fi
+say "ready, $ready"

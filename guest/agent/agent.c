@@ -12,17 +12,20 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/loop.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/klog.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
+#include <sys/swap.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -159,6 +162,55 @@ static const char *counters(char **args)
 	return print_matching("/proc/vmstat", prefixes);
 }
 
+/*
+ * What the kernel makes its balloon statistics of, by its own names: /proc/meminfo
+ * in kB, /proc/vmstat in pages and events. Both are read before a word is
+ * printed, so that the reading takes no longer than it must, and allocates
+ * nothing.
+ */
+static const char *const in_meminfo[] = {"MemTotal:", "MemFree:",
+					 "MemAvailable:", NULL};
+static const char *const in_vmstat[] = {
+	"nr_file_pages ", "pswpin ",   "pswpout ",  "pgfault ", "pgmajfault ",
+	"htlb_buddy_",	  "oom_kill ", "allocstall", "pgscan_",  "pgsteal_",
+	NULL};
+
+/* The length of what was read, or -1 with errno. */
+static ssize_t read_whole(const char *path, char *text, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t length = 0, n = fd < 0 ? -1 : 1;
+
+	while (n > 0 && (size_t)length < size - 1) {
+		n = read(fd, text + length, size - 1 - length);
+		length += n > 0 ? n : 0;
+	}
+	if (fd >= 0)
+		close(fd);
+	text[length] = '\0';
+	return n < 0 ? -1 : length;
+}
+
+static void say_matching(char *text, const char *const *prefixes)
+{
+	for (char *line; (line = strsep(&text, "\n"));)
+		for (const char *const *prefix = prefixes; *prefix; prefix++)
+			if (!strncmp(line, *prefix, strlen(*prefix)))
+				say("%s", line);
+}
+
+static const char *statistics(char **args)
+{
+	static char memory[16 * 1024], events[32 * 1024];
+
+	if (read_whole("/proc/meminfo", memory, sizeof(memory)) < 0 ||
+	    read_whole("/proc/vmstat", events, sizeof(events)) < 0)
+		return strerror(errno);
+	say_matching(memory, in_meminfo);
+	say_matching(events, in_vmstat);
+	return NULL;
+}
+
 static const char *cmdline(char **args)
 {
 	static const char *const prefixes[] = {"", NULL};
@@ -226,15 +278,114 @@ static const char *devices(char **args)
 	}
 }
 
+static const char *write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t written = write(fd, text, strlen(text));
+
+	close(fd);
+	return written == (ssize_t)strlen(text) ? NULL : strerror(errno);
+}
+
 static const char *drop_caches(char **args)
 {
-	int fd = open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC);
-	ssize_t written;
-
 	sync();
-	written = write(fd, "3\n", 2);
-	close(fd);
-	return written == 2 ? NULL : strerror(errno);
+	return write_text("/proc/sys/vm/drop_caches", "3\n");
+}
+
+/* Sets aside as many pages of 2 MiB as it gets, up to a number. */
+static const char *huge_pages(char **args)
+{
+	return write_text("/proc/sys/vm/nr_hugepages", args[0]);
+}
+
+/*
+ * A block device, /dev/loopNUMBER, of MIB on a tmpfs: the one kind of disk this
+ * guest has. Holes of its file cost nothing to read.
+ * Return: its descriptor, or -1 with errno.
+ */
+static int loop_device(int number, uint64_t mib)
+{
+	char device[32], path[32];
+	int file, loop;
+
+	mkdir("/files", 0755);
+	if (access("/files/mounted", F_OK) &&
+	    mount("files", "/files", "tmpfs", 0, NULL))
+		return -1;
+	close(open("/files/mounted", O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+	snprintf(path, sizeof(path), "/files/%d", number);
+	snprintf(device, sizeof(device), "/dev/loop%d", number);
+	file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (file < 0)
+		return -1;
+	loop = open(device, O_RDWR | O_CLOEXEC);
+	if (ftruncate(file, mib << 20) ||
+	    (loop >= 0 && ioctl(loop, LOOP_SET_FD, file))) {
+		close(loop);
+		loop = -1;
+	}
+	close(file);
+	return loop;
+}
+
+/* Fills the page cache with MIB that can be dropped again. */
+static const char *cache(char **args)
+{
+	static char piece[64 * 1024];
+	int loop = loop_device(1, strtoull(args[0], NULL, 10));
+	ssize_t n = -1;
+
+	if (loop < 0)
+		return strerror(errno);
+	while ((n = read(loop, piece, sizeof(piece))) > 0)
+		;
+	/* It stays open: the last close would drop the cache. */
+	return n < 0 ? strerror(errno) : NULL;
+}
+
+/* Swaps onto MIB of tmpfs: of use for a look at the counters only. */
+static const char *swap(char **args)
+{
+	static struct {
+		char boot[1024];
+		uint32_t version, last_page, bad_pages;
+		char rest[PAGE_SIZE - 1024 - 12 - 10];
+		char magic[10];
+	} __attribute__((packed)) header = {.version = 1,
+					    .magic = "SWAPSPACE2"};
+	uint64_t mib = strtoull(args[0], NULL, 10);
+	int loop = loop_device(0, mib);
+
+	if (loop < 0)
+		return strerror(errno);
+	header.last_page = mib * MIB_PAGES - 1;
+	if (pwrite(loop, &header, sizeof(header), 0) != sizeof(header) ||
+	    fsync(loop) || swapon("/dev/loop0", 0))
+		return strerror(errno);
+	return NULL;
+}
+
+/*
+ * Has the kernel write to the swap what is kept; check() brings it back. What
+ * was just written is still at hand in the swap cache: touched and sent out a
+ * second time, it is gone.
+ */
+static const char *swap_out(char **args)
+{
+	for (int time = 0; time < 2; time++) {
+		for (struct kept *kept = all_kept; kept; kept = kept->next)
+			if (madvise(kept->words, kept->pages * PAGE_SIZE,
+				    MADV_PAGEOUT))
+				return strerror(errno);
+		usleep(time ? 0 : 500000);
+		for (struct kept *kept = all_kept; kept && !time;
+		     kept = kept->next)
+			for (uint64_t i = 0; i < kept->pages; i++)
+				*(volatile uint64_t *)(kept->words +
+						       i * PAGE_WORDS);
+	}
+	return NULL;
 }
 
 static const char *keep(char **args)
@@ -442,11 +593,16 @@ static const struct command {
 	{"ping", 0, ping},
 	{"meminfo", 0, meminfo},
 	{"counters", 0, counters},
+	{"statistics", 0, statistics},
 	{"cmdline", 0, cmdline},
 	{"uptime", 0, uptime},
 	{"devices", 0, devices},
 	{"dmesg-balloon", 0, dmesg_balloon},
 	{"drop-caches", 0, drop_caches},
+	{"cache", 1, cache}, /* MIB */
+	{"swap", 1, swap},   /* MIB */
+	{"swap-out", 0, swap_out},
+	{"huge-pages", 1, huge_pages}, /* COUNT */
 	{"keep", 2, keep}, /* MIB SEED */
 	{"check", 0, check},
 	{"spoil", 0, spoil},

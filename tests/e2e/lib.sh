@@ -3,11 +3,12 @@
 #
 # lab/run gives AEROSTAT, BARE, KERNEL, INITRD (the paths of our binary, the
 # bare guest, the stock guest's kernel and initramfs), OUT (what is put there is
-# kept) and an empty working directory. Sockets live in that directory.
+# kept) and an empty working directory. Sockets live in that directory. A
+# scenario that mentions KERNEL612 gets that, too, and INITRD612, where 6.12 is
+# to be had.
 
 STARTED=			# every process to end with the scenario
 AGENT_SECONDS=${AGENT_SECONDS:-60}
-AGENT_TAG=0
 
 note() {
 	echo "-- $*"
@@ -18,12 +19,22 @@ fail() {
 	exit 1
 }
 
+# Is it a child of this shell? Its number may belong to another by now.
+is_ours() {
+	while read -r _key _value; do
+		case $_key$_value in
+		PPid:$$) return 0 ;;
+		esac
+	done <"/proc/$1/status"
+	return 1
+} 2>/dev/null
+
 # Whatever a scenario has started ends with it, by pid.
 end_started() {
 	status=$?
 	trap - EXIT
 	for pid in $STARTED; do
-		kill "$pid" 2>/dev/null || :
+		! is_ours "$pid" || kill "$pid" 2>/dev/null || :
 	done
 	exit "$status"
 }
@@ -121,9 +132,9 @@ agent() {
 	shift
 	attach_console "$_socket" || { echo "nobody listens at $_socket"; return 1; }
 	_console=$(console_of "$_socket")
-	read -r _tag _ </proc/uptime
-	AGENT_TAG=$((AGENT_TAG + 1))
-	_tag=$AGENT_TAG-$_tag
+	# Not a counter: two subshells would count to the same number.
+	read -r _tag </proc/sys/kernel/random/uuid
+	_tag=${_tag%%-*}
 	printf '#%s %s\n' "$_tag" "$*" 1<>"$_socket.in"
 	uptime_seconds
 	_last=$((_uptime + AGENT_SECONDS))
@@ -173,7 +184,8 @@ agent_ready() {
 			return 1
 		fi
 		_looks=$((_looks + 1))
-		if [ $((_looks % 20)) -eq 0 ]; then
+		# A bare guest greets before anybody listens.
+		if [ "$_looks" = 1 ] || [ $((_looks % 20)) -eq 0 ]; then
 			agent_pings "$1" && return 0
 		fi
 		sleep 0.5
@@ -239,6 +251,129 @@ rss() {
 memory_intact() {
 	agent "$1.serial" check >"$OUT/$1.check" ||
 		fail "memory of $1 differs: $(cat "$OUT/$1.check")"
+}
+
+# stock_kernel VERSION: sets stock_kernel and stock_initrd; status 1 where there
+# is no such kernel.
+stock_kernel() {
+	case $1 in
+	6.1)
+		stock_kernel=$KERNEL
+		stock_initrd=$INITRD
+		;;
+	6.12)
+		stock_kernel=${KERNEL612:-}
+		stock_initrd=${INITRD612:-}
+		;;
+	generic) # of 6.1, with more for debugging
+		stock_kernel=${KERNELGENERIC:-}
+		stock_initrd=${INITRDGENERIC:-}
+		;;
+	*) fail "no such kernel: $1" ;;
+	esac
+	[ -n "$stock_kernel" ]
+}
+
+# balloon_of VM FILTER: of its balloon's status.
+balloon_of() {
+	"$AEROSTAT" status --control "$1.sock" --json | jq -r ".balloon | $2"
+}
+
+# negotiated VM FEATURE
+negotiated() {
+	[ "$(balloon_of "$1" ".negotiated | index(\"$2\") != null")" = true ]
+}
+
+# reporting_gives_back VM RAM_KB: looks every 2 s until what is resident is at
+# most 1.15 times what the guest has in use; 120 s are the bar. Leaves $resident
+# and $used (bytes), $took (seconds).
+reporting_gives_back() {
+	used=$(mem_in_use "$1.serial" "$2") || fail "no meminfo from $1"
+	uptime_seconds
+	_start=$_uptime
+	_seen=
+	while resident=$(rss "$1"); do
+		_seen="$_seen $((resident >> 20))"
+		[ $((resident * 100)) -gt $((used * 1024 * 115)) ] || break
+		uptime_seconds
+		[ $((_uptime - _start)) -lt 120 ] || break
+		sleep 2
+	done
+	uptime_seconds
+	took=$((_uptime - _start))
+	note "resident, every 2 s:$_seen MiB"
+	used=$(mem_in_use "$1.serial" "$2") || fail "no meminfo from $1"
+	used=$((used * 1024))
+	at_most "resident after $took s of reporting, of in use" \
+		"$resident" "$used" 115
+}
+
+# begin_move FROM TO [OPTION...]: as move, but goes on at once.
+begin_move() {
+	_from=$1
+	_to=$2
+	shift 2
+	_uri=unix:$_to.move
+	start_vm "$_to" --incoming "$_uri"
+	"$AEROSTAT" migrate --control "$_from.sock" --json "$@" "$_uri" \
+		>"$OUT/$_to.json" 2>"$OUT/$_to.err" &
+	MOVER=$!
+}
+
+# end_move FROM TO: waits for its end, which is to be a good one.
+end_move() {
+	wait "$MOVER" || {
+		cat "$OUT/$2.err" "$OUT/$2.log"
+		fail "the move from $1 to $2 failed"
+	}
+	end_of_vm "$1" 20 || fail "$1 did not end with status 0"
+}
+
+# tell VM COMMAND...: its agent obeys, or the scenario fails. The reply is in
+# $OUT/VM.reply.
+tell() {
+	_vm=$1
+	shift
+	agent "$_vm.serial" "$@" >"$OUT/$_vm.reply" ||
+		fail "$_vm: $*: $(cat "$OUT/$_vm.reply")"
+}
+
+# poke VM COMMAND...: the same, without waiting for a reply: the guest may be on
+# its way elsewhere by then. Its next reply comes when this is done.
+poke() {
+	_vm=$1
+	shift
+	printf '%s\n' "$*" 1<>"$_vm.serial.in"
+}
+
+# counter VM KEY: of the bare guest's counters.
+counter() {
+	agent "$1.serial" counter "$2" | sed -n "s/^$2 //p"
+}
+
+# writer_intact VM: the guest looks at every word of its writer's pages.
+writer_intact() {
+	agent "$1.serial" writer-check >"$OUT/$1.writer" ||
+		fail "the writer's pages of $1 differ: $(cat "$OUT/$1.writer")"
+}
+
+# qmp VM COMMAND: prints the machine's whole answer to it, a line.
+qmp() {
+	printf '{"execute":"qmp_capabilities"}\n{"execute":"%s","id":"it"}\n' \
+		"$2" | socat -t 5 - "UNIX-CONNECT:$1.sock" 2>/dev/null |
+		grep '"id": *"it"'
+}
+
+# under_way VM PAGES: the move out of it has sent so many pages.
+under_way() {
+	_sent=$(qmp "$1" query-migrate | jq -r .return.pages_sent)
+	[ "${_sent:-0}" -ge "$2" ]
+}
+
+# at_least NAME A B: A >= B.
+at_least() {
+	[ "$2" -ge "$3" ] || fail "$1: $2 is less than $3"
+	pass "$1: $2 is at least $3"
 }
 
 # at_most NAME A B PERCENT: A <= B * PERCENT / 100.
