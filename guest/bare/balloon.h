@@ -7,20 +7,19 @@
 #include <stdint.h>
 
 #include "balloon/queues.h"
+#include "job.h"
 
-struct balloon_counters {
-	uint64_t reports, signs, releases; /* ids and signs sent, DONEs seen */
-	uint64_t hints, hinted_pages;  /* made available */
-	uint64_t taken;		/* blocks taken back and written */
-	uint64_t window;	/* of these, whose hint was used after that */
-	uint64_t inflated, deflated; /* pages */
+/* What to take of what the device offers. */
+struct balloon_choice {
+	bool hinting, statistics, reporting, must_tell_host;
+	bool command_register; /* with hinting only */
+	bool poison;	       /* free pages hold poison_value (D38) */
+	uint32_t poison_value;
+	enum balloon_numbering numbering;
 };
 
-extern struct balloon_counters balloon_counters;
-
-/* @hinting: take the feature if it is offered. A machine without a balloon is
- * no failure. */
-void balloon_init(bool hinting, enum balloon_numbering numbering);
+/* A machine without a balloon is no failure. */
+void balloon_init(const struct balloon_choice *choice);
 
 /* Do what can be done without waiting. Return: true when that was something */
 bool balloon_step(void);
@@ -29,8 +28,22 @@ bool balloon_step(void);
  * @most a report, and write it while its hint is on the way; 0: none. */
 void balloon_take(uint64_t every, uint64_t most);
 
-/* Print what there is to know. */
-void balloon_say(void);
+/* Write deflated pages at the earliest moment that is allowed, and keep them
+ * (PAGE_DEFLATED) instead of freeing them. */
+void balloon_take_deflated(bool on);
+
+/* Begin a job: report all free blocks that the host does not know of, which
+ * happens at this word only. Return: NULL, or why not */
+const char *balloon_report_now(struct job *job);
+
+/* Misbehave in one of the ways of balloon_rogue.c. Return: NULL, or why not */
+const char *balloon_rogue(uint64_t kind);
+
+/* Print the counter of that name, or all for NULL. Return: whether there is
+ * any */
+bool balloon_say(const char *key);
+
+/* Print what was negotiated. */
 void balloon_say_device(void);
 
 #endif

@@ -43,8 +43,16 @@ static const char *meminfo(const uint64_t *args, unsigned int count)
 
 static const char *counters(const uint64_t *args, unsigned int count)
 {
-	balloon_say();
+	balloon_say(NULL);
 	return NULL;
+}
+
+/* The one argument that is no number. */
+static const char *key;
+
+static const char *counter(const uint64_t *args, unsigned int count)
+{
+	return balloon_say(key) ? NULL : "no such counter";
 }
 
 static const char *devices(const uint64_t *args, unsigned int count)
@@ -74,6 +82,17 @@ static const char *clock_rate(const uint64_t *args, unsigned int count)
 static const char *keep(const uint64_t *args, unsigned int count)
 {
 	return workload_keep(&job, args[0], args[1]);
+}
+
+static const char *keep_high(const uint64_t *args, unsigned int count)
+{
+	return workload_keep_high(&job, args[0], args[1]);
+}
+
+static const char *pages_from(const uint64_t *args, unsigned int count)
+{
+	say("pages %lu", workload_pages_from(args[0]));
+	return NULL;
 }
 
 static const char *check(const uint64_t *args, unsigned int count)
@@ -115,7 +134,24 @@ static const char *take(const uint64_t *args, unsigned int count)
 static const char *untake(const uint64_t *args, unsigned int count)
 {
 	memory_put_all(PAGE_TAKEN);
+	memory_put_all(PAGE_DEFLATED);
 	return NULL;
+}
+
+static const char *take_deflated(const uint64_t *args, unsigned int count)
+{
+	balloon_take_deflated(args[0]);
+	return NULL;
+}
+
+static const char *report_now(const uint64_t *args, unsigned int count)
+{
+	return balloon_report_now(&job);
+}
+
+static const char *rogue(const uint64_t *args, unsigned int count)
+{
+	return balloon_rogue(args[0]);
 }
 
 static const char *beat(const uint64_t *args, unsigned int count)
@@ -140,17 +176,20 @@ static const char *restart(const uint64_t *args, unsigned int count)
 
 static const struct command {
 	const char *name;
-	unsigned int least, most; /* arguments, all of them numbers */
+	unsigned int least, most; /* arguments: numbers, but for counter */
 	const char *(*run)(const uint64_t *args, unsigned int count);
 } commands[] = {
 	{ "ping", 0, 0, ping },
 	{ "meminfo", 0, 0, meminfo },
 	{ "counters", 0, 0, counters },
+	{ "counter", 1, 1, counter },	/* KEY: one of them */
 	{ "devices", 0, 0, devices },
 	{ "cmdline", 0, 0, cmdline },
 	{ "uptime", 0, 0, uptime },
 	{ "clock", 0, 0, clock_rate },
 	{ "keep", 2, 2, keep },		/* MIB SEED */
+	{ "keep-high", 2, 2, keep_high }, /* the same, from the end of RAM */
+	{ "pages-from", 1, 1, pages_from }, /* PAGE: with content, from there */
 	{ "check", 0, 0, check },
 	{ "spoil", 0, 0, spoil },
 	{ "dirty", 2, 2, dirty },	/* MIB SEED */
@@ -158,7 +197,10 @@ static const struct command {
 	{ "writer-check", 0, 0, check_writer },
 	{ "writer-stop", 0, 0, stop_writer },
 	{ "take", 1, 2, take },		/* EVERY [BLOCKS] */
+	{ "take-deflated", 1, 1, take_deflated }, /* 0 or 1 */
 	{ "untake", 0, 0, untake },
+	{ "report-now", 0, 0, report_now },
+	{ "rogue", 1, 1, rogue },	/* KIND, see balloon_rogue.c */
 	{ "beat", 1, 1, beat },		/* MS */
 	{ "poweroff", 0, 0, turn_off },
 	{ "reboot", 0, 0, restart },
@@ -173,7 +215,9 @@ static const char *run(const struct command *command, char *rest)
 	while ((word = next_word(&rest))) {
 		if (count == command->most)
 			return "wrong number of arguments";
-		if (!parse_number(word, &args[count++]))
+		key = word;
+		if (!parse_number(word, &args[count++]) &&
+		    command->run != counter)
 			return "an argument is no number";
 	}
 	if (count < command->least)
@@ -187,6 +231,8 @@ static const char *obey(char *line)
 	size_t i;
 
 	if (name && name[0] == '#') {
+		/* Whatever became of the line before, this one begins here. */
+		serial_put("\n", 1);
 		say("begin %s", name + 1);
 		name = next_word(&line);
 	}

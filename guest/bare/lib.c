@@ -55,15 +55,33 @@ bool same_text(const char *a, const char *b)
 	return *a == *b;
 }
 
+/* Return: the digit's value, or @base for none */
+static unsigned int digit_of(char c, unsigned int base)
+{
+	unsigned int value = base;
+
+	if (c >= '0' && c <= '9')
+		value = (unsigned int)(c - '0');
+	else if (c >= 'a' && c <= 'f')
+		value = (unsigned int)(c - 'a') + 10;
+	return value < base ? value : base;
+}
+
 bool parse_number(const char *text, uint64_t *number)
 {
+	unsigned int base = 10;
+
+	if (text[0] == '0' && text[1] == 'x') {
+		base = 16;
+		text += 2;
+	}
 	*number = 0;
 	if (!*text)
 		return false;
 	for (; *text; text++) {
-		if (*text < '0' || *text > '9')
+		if (digit_of(*text, base) == base)
 			return false;
-		*number = *number * 10 + (uint64_t)(*text - '0');
+		*number = *number * base + digit_of(*text, base);
 	}
 	return true;
 }

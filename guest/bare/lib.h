@@ -15,7 +15,7 @@ int memcmp(const void *a, const void *b, size_t count);
 
 bool same_text(const char *a, const char *b);
 
-/* Return: false when it is not all digits */
+/* Decimal, or hexadecimal behind 0x. Return: false when it is not all digits */
 bool parse_number(const char *text, uint64_t *number);
 
 /* Knows %s, %c, %u, %lu, %x, %lx, with a zero-padded width. Return: length */

@@ -4,8 +4,10 @@
  * ring 3 (native speed on a KVM in software, too), polls everything, and obeys
  * commands on the serial port. start.S brings it here.
  *
- * Command line, all optional: tsc_khz=N, hinting=off, numbering=spec,
- * idle=spin.
+ * Command line, all optional: tsc_khz=N, idle=spin; and of the balloon:
+ * numbering=spec, hinting=off, stats=off, reporting=off, must-tell-host=off,
+ * poison=N, protocol=standard. What is not refused so is taken when it is
+ * offered, but for poison, which is taken only with a value.
  */
 #include "balloon.h"
 #include "clock.h"
@@ -21,8 +23,8 @@
 
 struct options {
 	uint64_t tsc_khz;
-	bool hinting, idle;
-	enum balloon_numbering numbering;
+	bool idle;
+	struct balloon_choice balloon;
 };
 
 static char command_line[COMMAND_LINE_SIZE];
@@ -38,18 +40,42 @@ static void copy_command_line(const char *from)
 		command_line[i] = from[i];
 }
 
-static void parse_word(struct options *options, char *word)
+/* "KEY=NUMBER". Return: false when it is another word */
+static bool number_of(const char *key, const char *word, uint64_t *number)
 {
-	static const char tsc[] = "tsc_khz=";
+	while (*key && *key == *word)
+		key++, word++;
+	return !*key && parse_number(word, number);
+}
 
-	if (!memcmp(word, tsc, sizeof(tsc) - 1))
-		parse_number(word + sizeof(tsc) - 1, &options->tsc_khz);
-	else if (same_text(word, "hinting=off"))
-		options->hinting = false;
-	else if (same_text(word, "numbering=spec"))
-		options->numbering = BALLOON_NUMBERING_SPEC;
-	else if (same_text(word, "idle=spin"))
-		options->idle = false;
+static void parse_word(struct options *options, const char *word)
+{
+	struct balloon_choice *balloon = &options->balloon;
+	const struct {
+		const char *word;
+		bool *refused;
+	} refusals[] = {
+		{ "idle=spin", &options->idle },
+		{ "hinting=off", &balloon->hinting },
+		{ "stats=off", &balloon->statistics },
+		{ "reporting=off", &balloon->reporting },
+		{ "must-tell-host=off", &balloon->must_tell_host },
+		{ "protocol=standard", &balloon->command_register },
+	};
+	uint64_t number;
+	size_t i;
+
+	for (i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++)
+		if (same_text(word, refusals[i].word))
+			*refusals[i].refused = false;
+	if (same_text(word, "numbering=spec"))
+		balloon->numbering = BALLOON_NUMBERING_SPEC;
+	if (number_of("tsc_khz=", word, &number))
+		options->tsc_khz = number;
+	if (number_of("poison=", word, &number)) {
+		balloon->poison = true;
+		balloon->poison_value = (uint32_t)number;
+	}
 }
 
 static void parse_options(struct options *options)
@@ -64,7 +90,16 @@ static void parse_options(struct options *options)
 
 void bare_main(const struct pvh_start_info *info)
 {
-	struct options options = { 0, true, true, BALLOON_NUMBERING_PACKED };
+	struct options options = {
+		.idle = true,
+		.balloon = {
+			.hinting = true,
+			.statistics = true,
+			.reporting = true,
+			.must_tell_host = true,
+			.command_register = true,
+		},
+	};
 	bool busy;
 
 	trap_init();
@@ -75,7 +110,7 @@ void bare_main(const struct pvh_start_info *info)
 	if (options.idle)
 		clock_idle_init();
 	memory_init(info);
-	balloon_init(options.hinting, options.numbering);
+	balloon_init(&options.balloon);
 	commands_init(command_line);
 	say("agent ready");
 	for (;;) {

@@ -2,8 +2,9 @@
 /*
  * The allocator, see memory.h.
  *
- * A byte a page tells who has it. Blocks that are free as a whole and blocks
- * that are free in part are on a list each; the rest is on none.
+ * A byte a page tells who has it. Blocks that are free in part, those that are
+ * free as a whole, and of these the ones that were reported are on a list each;
+ * the rest is on none.
  */
 #include "memory.h"
 
@@ -18,13 +19,14 @@
 #define MAPPED_BY_START (4 * GIB)
 #define MAPPED_MOST (TABLE_ENTRIES * GIB)
 
-enum { WHOLE, PARTIAL, LISTS, NONE = LISTS };
+enum { WHOLE, PARTIAL, REPORTED, LISTS, NONE = LISTS };
 
 struct block {
 	uint32_t next, previous;
 	uint16_t free;
 	uint16_t first; /* no free page lies before it */
 	uint8_t list;
+	bool reported; /* all of it is free, and the host knows */
 	uint64_t seed;
 };
 
@@ -37,6 +39,7 @@ static uint32_t list[LISTS];  /* first block */
 static uint64_t end, total_kib;
 static uint64_t counts[PAGE_TAGS];
 static uint64_t carved; /* next byte behind our image and tables */
+static void (*look_at_reported)(uint64_t page);
 
 /* ------------------------------------------------------------ blocks --- */
 
@@ -64,7 +67,8 @@ static void leave_list(uint32_t number)
 static void settle(uint32_t number)
 {
 	struct block *block = &blocks[number];
-	uint8_t to = block->free == BLOCK_PAGES ? WHOLE :
+	uint8_t to = block->reported ? REPORTED :
+		     block->free == BLOCK_PAGES ? WHOLE :
 		     block->free ? PARTIAL : NONE;
 
 	if (to == block->list)
@@ -92,6 +96,9 @@ static void take(uint64_t page, uint64_t pages, enum page_tag tag)
 {
 	struct block *block = &blocks[block_of(page)];
 
+	if (block->reported && look_at_reported)
+		look_at_reported(page - page % BLOCK_PAGES);
+	block->reported = false;
 	set_tags(page, pages, tag);
 	block->free -= (uint16_t)pages;
 	if (page % BLOCK_PAGES == block->first)
@@ -110,20 +117,44 @@ void memory_put(uint64_t page, uint64_t pages)
 	settle(block_of(page));
 }
 
-uint64_t memory_take_block(enum page_tag tag)
+void memory_put_reported(uint64_t page)
 {
-	uint64_t page = (uint64_t)list[WHOLE] * BLOCK_PAGES;
+	blocks[block_of(page)].reported = true;
+	memory_put(page, BLOCK_PAGES);
+}
 
-	if (list[WHOLE] == NO_BLOCK)
+void memory_watch_reported(void (*look)(uint64_t page))
+{
+	look_at_reported = look;
+}
+
+static uint64_t take_from(unsigned int which, enum page_tag tag)
+{
+	uint64_t page = (uint64_t)list[which] * BLOCK_PAGES;
+
+	if (list[which] == NO_BLOCK)
 		return 0;
 	take(page, BLOCK_PAGES, tag);
 	return page;
 }
 
+uint64_t memory_take_unreported(enum page_tag tag)
+{
+	return take_from(WHOLE, tag);
+}
+
+uint64_t memory_take_block(enum page_tag tag)
+{
+	uint64_t page = take_from(WHOLE, tag);
+
+	return page ? page : take_from(REPORTED, tag);
+}
+
 uint64_t memory_take_page(enum page_tag tag)
 {
 	uint32_t number = list[PARTIAL] != NO_BLOCK ? list[PARTIAL] :
-						      list[WHOLE];
+			  list[WHOLE] != NO_BLOCK ? list[WHOLE] :
+						    list[REPORTED];
 	uint64_t page;
 
 	if (number == NO_BLOCK)
@@ -133,6 +164,23 @@ uint64_t memory_take_page(enum page_tag tag)
 	blocks[number].first = page % BLOCK_PAGES;
 	take(page, 1, tag);
 	return page;
+}
+
+uint64_t memory_take_high_page(enum page_tag tag)
+{
+	uint32_t number = block_of(end + BLOCK_PAGES - 1);
+	uint64_t page;
+
+	while (number-- > 0) {
+		if (!blocks[number].free)
+			continue;
+		page = ((uint64_t)number + 1) * BLOCK_PAGES - 1;
+		while (tags[page] != PAGE_FREE)
+			page--;
+		take(page, 1, tag);
+		return page;
+	}
+	return 0;
 }
 
 /* Return: pages of the first free run within a block that is long enough, or
@@ -298,7 +346,7 @@ void memory_init(const struct pvh_start_info *info)
 	all = (end + BLOCK_PAGES - 1) / BLOCK_PAGES;
 	tags = carve(all * BLOCK_PAGES);
 	blocks = carve(all * sizeof(*blocks));
-	list[WHOLE] = list[PARTIAL] = NO_BLOCK;
+	list[WHOLE] = list[PARTIAL] = list[REPORTED] = NO_BLOCK;
 	for (i = 0; i < all; i++) {
 		blocks[i].list = NONE;
 		blocks[i].first = BLOCK_PAGES;

@@ -26,8 +26,10 @@ enum page_tag {
 	PAGE_FREE,
 	PAGE_HINTED,
 	PAGE_BALLOON,
+	PAGE_REPORTED, /* on its way; nobody may touch it (D39) */
 	PAGE_TAKING,   /* a hinted block being written anew */
 	PAGE_TAKEN,    /* content: seed of the block */
+	PAGE_DEFLATED, /* content: seed of all of them */
 	PAGE_TRANSIENT,
 	PAGE_WRITER,
 	PAGE_KEPT,     /* and all tags above: a seed each */
@@ -47,6 +49,23 @@ enum page_tag memory_tag(uint64_t page);
 /* Take one page, or a block. Return: its first page, or 0 when there is none */
 uint64_t memory_take_page(enum page_tag tag);
 uint64_t memory_take_block(enum page_tag tag);
+
+/* Take the highest free page there is. Return: it, or 0 when there is none */
+uint64_t memory_take_high_page(enum page_tag tag);
+
+/*
+ * A block that was reported to the host is free like others, but handed out
+ * after them and not reported again until some of it was in use.
+ */
+
+/* Take a block that was not. Return: its first page, or 0 */
+uint64_t memory_take_unreported(enum page_tag tag);
+
+/* Give a block back as one that was. */
+void memory_put_reported(uint64_t page);
+
+/* Call @look when part of such a block is about to be handed out. */
+void memory_watch_reported(void (*look)(uint64_t page));
 
 /* Walks the free runs of blocks that are free in part, larger ones first. */
 struct run_cursor {

@@ -178,6 +178,7 @@ uint32_t virtio_config_read(struct virtio_pci_device *device, uint32_t offset)
 void virtio_config_write(struct virtio_pci_device *device, uint32_t offset,
 			 uint32_t value)
 {
+	device->config_writes++;
 	mmio_write32(device->config + offset, value);
 }
 

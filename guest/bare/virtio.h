@@ -13,7 +13,7 @@ struct virtio_pci_device {
 	uintptr_t common, notify, config, isr;
 	uint32_t notify_multiplier;
 	uint64_t features; /* negotiated */
-	uint64_t isr_reads, config_reads, kicks;
+	uint64_t isr_reads, config_reads, config_writes, kicks;
 };
 
 struct virtio_queue {

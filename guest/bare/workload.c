@@ -54,7 +54,8 @@ static bool fill_some(struct job *job, enum page_tag tag)
 	uint64_t page;
 
 	for (i = 0; i < PAGES_PER_STEP && job->left; i++, job->left--) {
-		page = memory_take_page(tag);
+		page = job->high ? memory_take_high_page(tag) :
+				   memory_take_page(tag);
 		if (!page)
 			return false;
 		pattern_fill(job->seed, page);
@@ -101,6 +102,14 @@ const char *workload_keep(struct job *job, uint64_t mib, uint64_t seed)
 	return NULL;
 }
 
+const char *workload_keep_high(struct job *job, uint64_t mib, uint64_t seed)
+{
+	const char *error = workload_keep(job, mib, seed);
+
+	job->high = !error;
+	return error;
+}
+
 const char *workload_dirty(struct job *job, uint64_t mib, uint64_t seed)
 {
 	begin(job, dirty_step);
@@ -118,11 +127,25 @@ static bool seed_of(uint64_t page, uint64_t *seed)
 
 	if (tag == PAGE_TAKEN)
 		*seed = *memory_block_seed(page);
+	else if (tag == PAGE_DEFLATED)
+		*seed = DEFLATED_SEED;
 	else if (tag >= PAGE_KEPT && tag < PAGE_KEPT + kept)
 		*seed = seeds[tag - PAGE_KEPT];
 	else
 		return false;
 	return true;
+}
+
+static const char *holder_of(uint64_t page)
+{
+	switch (memory_tag(page)) {
+	case PAGE_TAKEN:
+		return "taken";
+	case PAGE_DEFLATED:
+		return "deflated";
+	default:
+		return "kept";
+	}
 }
 
 static void check_page(struct job *job, uint64_t page, uint64_t seed)
@@ -133,8 +156,8 @@ static void check_page(struct job *job, uint64_t page, uint64_t seed)
 	if (wrong == PAGE_WORDS || job->bad++)
 		return;
 	say("first-bad seed %lu %s page %lu offset %u is %16lx not %16lx", seed,
-	    memory_tag(page) == PAGE_TAKEN ? "taken" : "kept", page, wrong * 8,
-	    memory_words(page)[wrong], pattern_word(seed, page, wrong));
+	    holder_of(page), page, wrong * 8, memory_words(page)[wrong],
+	    pattern_word(seed, page, wrong));
 }
 
 static enum job_state check_step(struct job *job)
@@ -159,6 +182,15 @@ const char *workload_check(struct job *job)
 {
 	begin(job, check_step);
 	return NULL;
+}
+
+uint64_t workload_pages_from(uint64_t page)
+{
+	uint64_t pages = 0, seed;
+
+	for (; page < memory_end(); page++)
+		pages += seed_of(page, &seed);
+	return pages;
 }
 
 const char *workload_spoil(void)

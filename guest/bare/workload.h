@@ -1,32 +1,27 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Memory with content that can be checked, and the work that makes it. Long
- * work is a job: begun by a command, carried on by steps from the main loop,
- * so that the balloon and the serial port are served meanwhile.
- */
+/* Memory with content that can be checked, and the jobs that make it. */
 #ifndef BARE_WORKLOAD_H
 #define BARE_WORKLOAD_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What a step says; JOB_RUNS: call it again. */
-enum job_state { JOB_RUNS, JOB_DONE };
+#include "job.h"
 
-struct job {
-	enum job_state (*step)(struct job *job); /* NULL: none */
-	uint64_t page, pages, left, bad, seed;
-	uint64_t began;	   /* microseconds */
-	const char *error; /* at its end */
-};
+/* What is in a page of PAGE_DEFLATED. */
+#define DEFLATED_SEED 0x5b4c3d2e00000000ull
 
 /* Each begins a job. Return: NULL, or why not */
 const char *workload_keep(struct job *job, uint64_t mib, uint64_t seed);
+const char *workload_keep_high(struct job *job, uint64_t mib, uint64_t seed);
 const char *workload_dirty(struct job *job, uint64_t mib, uint64_t seed);
 const char *workload_check(struct job *job);
 const char *workload_writer(struct job *job, uint64_t mib, uint64_t rate,
 			    uint64_t seed);
 const char *workload_writer_check(struct job *job);
+
+/* Pages with content to check, from @page on. */
+uint64_t workload_pages_from(uint64_t page);
 
 /* Change one bit that is kept. Return: NULL, or why not */
 const char *workload_spoil(void);

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT
+/* What the host asks for through the configuration space. */
+#include "balloon_internal.h"
+
+#include <stddef.h>
+
+#include "balloon/command_driver.h"
+#include "clock.h"
+
+#define POLL_MICROSECONDS 2000
+
+static struct timer poll_timer;
+static bool handled; /* once at least */
+
+static uint32_t read_field(uint32_t offset)
+{
+	return virtio_config_read(&balloon_driver.device, offset);
+}
+
+static void handle_standard(void)
+{
+	adjust_set_target(read_field(
+		offsetof(struct virtio_balloon_config, num_pages)));
+	if (balloon_has_queue(BALLOON_FREE_PAGE))
+		report_config(read_field(offsetof(struct virtio_balloon_config,
+						  free_page_hint_cmd_id)));
+}
+
+static void handle_commands(void)
+{
+	struct command_driver *commands = report_commands();
+	enum command_access access;
+	uint32_t offset, value = 0;
+
+	while ((access = command_driver_handle(commands, &offset, &value))) {
+		if (access == COMMAND_ACCESS_READ) {
+			value = read_field(offset);
+			continue;
+		}
+		virtio_config_write(&balloon_driver.device, offset, value);
+		balloon_counters.acknowledgements++;
+	}
+	adjust_set_target(commands->target);
+}
+
+/*
+ * Each look leaves the guest: there is one in POLL_MICROSECONDS. The registers
+ * are read when they have changed and not otherwise, as a driver with
+ * interrupts does: QEMU shows STOP in free_page_hint_cmd_id while a report is
+ * under way, and means nothing by it.
+ */
+void balloon_poll_config(void)
+{
+	if (!timer_due(&poll_timer, POLL_MICROSECONDS))
+		return;
+	if (!virtio_config_changed(&balloon_driver.device) && handled)
+		return;
+	handled = true;
+	if (balloon_driver.commands)
+		handle_commands();
+	else
+		handle_standard();
+}
