@@ -131,7 +131,7 @@ static int on_machine_event(sd_event_source *source, int fd, uint32_t revents,
 		on_failed(instance);
 	serve_guest(instance, events);
 	if (events & MACHINE_EVENT_CONSOLE)
-		console_feed(&instance->console);
+		console_serve(&instance->console);
 	if ((events & MACHINE_EVENT_BALLOON) && instance->server)
 		qmp_server_event_balloon(instance->server);
 	if (events & MACHINE_EVENT_MIGRATION)

@@ -2,6 +2,7 @@
 /* Where the serial port ends. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -12,22 +13,20 @@
 #include "machine/console.h"
 
 #define CTRL_A 1
+#define WRITE_MOST 512	  /* bytes at a time, to what may be slow */
+#define LAST_WORDS_MS 200 /* for a reader, when the machine ends */
 
-/* The guest's byte; called under the device lock. A reader that does not keep
- * up loses output: a vCPU must not wait for it. */
+/* The guest's byte; called under the device lock. */
 static void on_output(void *owner, uint8_t byte)
 {
 	struct console *console = owner;
+	uint32_t used = console->output_head - console->output_tail;
 
-	if (console->listen_fd >= 0) {
-		if (console->out_fd >= 0)
-			send(console->out_fd, &byte, 1,
-			     MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (console->out_fd < 0 || used == CONSOLE_OUTPUT)
 		return;
-	}
-	while (console->out_fd >= 0 && write(console->out_fd, &byte, 1) < 0 &&
-	       errno == EINTR)
-		;
+	console->output[console->output_head++ % CONSOLE_OUTPUT] = byte;
+	if (!used)
+		machine_post(console->machine, MACHINE_EVENT_CONSOLE);
 }
 
 static void on_room(void *owner)
@@ -37,12 +36,10 @@ static void on_room(void *owner)
 	machine_post(console->machine, MACHINE_EVENT_CONSOLE);
 }
 
-void console_feed(struct console *console)
+static void feed(struct console *console)
 {
 	size_t taken;
 
-	if (!console->machine)
-		return;
 	pthread_mutex_lock(&console->machine->device_lock);
 	taken = serial_input(&console->machine->serial, console->pending,
 			     console->pending_used);
@@ -56,6 +53,85 @@ void console_feed(struct console *console)
 					    console->pending_used ?
 						    SD_EVENT_OFF :
 						    SD_EVENT_ON);
+}
+
+static uint32_t output_left(struct console *console)
+{
+	scoped_lock(&console->machine->device_lock);
+	return console->output_head - console->output_tail;
+}
+
+static void output_taken(struct console *console, uint32_t count)
+{
+	scoped_lock(&console->machine->device_lock);
+	console->output_tail += count;
+}
+
+/* Pass on some of what is left. @timeout_ms: for a reader to make room
+ * Return: how much, 0 when there is no room, -1 when nobody reads any more */
+static ssize_t write_some(struct console *console, uint32_t left,
+			  int timeout_ms)
+{
+	uint32_t start = console->output_tail % CONSOLE_OUTPUT;
+	struct pollfd room = { .fd = console->out_fd, .events = POLLOUT };
+	ssize_t count;
+
+	if (left > CONSOLE_OUTPUT - start)
+		left = CONSOLE_OUTPUT - start;
+	/* A terminal or pipe that says it has room has that much. */
+	if (console->writable) {
+		if (left > WRITE_MOST)
+			left = WRITE_MOST;
+		if (poll(&room, 1, timeout_ms) <= 0)
+			return 0;
+	}
+	count = console->listen_fd >= 0 ?
+			send(console->out_fd, console->output + start, left,
+			     MSG_DONTWAIT | MSG_NOSIGNAL) :
+			write(console->out_fd, console->output + start, left);
+	if (count < 0 && (errno == EINTR || errno == EAGAIN))
+		return 0;
+	return count;
+}
+
+static void want_room(struct console *console, bool want)
+{
+	if (console->writable)
+		sd_event_source_set_enabled(console->writable,
+					    want ? SD_EVENT_ON : SD_EVENT_OFF);
+}
+
+/* What was left when it was called, if the reader takes it. */
+static void drain(struct console *console, int timeout_ms)
+{
+	uint32_t left = output_left(console);
+	ssize_t count = 1;
+
+	while (left && count > 0 && console->out_fd >= 0) {
+		count = write_some(console, left, timeout_ms);
+		if (count < 0)
+			count = left;
+		output_taken(console, count);
+		left -= count;
+	}
+	want_room(console, output_left(console));
+	if (!console->writable && output_left(console))
+		machine_post(console->machine, MACHINE_EVENT_CONSOLE);
+}
+
+static int on_writable(sd_event_source *source, int fd, uint32_t events,
+		       void *userdata)
+{
+	drain(userdata, 0);
+	return 0;
+}
+
+void console_serve(struct console *console)
+{
+	if (!console->machine)
+		return;
+	feed(console);
+	drain(console, 0);
 }
 
 /* Removes escapes from what was typed. Return: bytes left; ends the loop at
@@ -81,7 +157,7 @@ static size_t filter_escapes(struct console *console, uint8_t *bytes,
 	return kept;
 }
 
-/* What vCPU threads write to is changed under their lock. */
+/* The next reader gets what comes from now on. */
 static void set_out_fd(struct console *console, int fd)
 {
 	pthread_mutex_t *lock = console->machine ?
@@ -92,10 +168,16 @@ static void set_out_fd(struct console *console, int fd)
 		pthread_mutex_lock(lock);
 	old = console->out_fd;
 	console->out_fd = fd;
+	console->output_tail = console->output_head;
 	if (lock)
 		pthread_mutex_unlock(lock);
+	console->writable = sd_event_source_disable_unref(console->writable);
 	if (old > STDERR_FILENO)
 		close(old);
+	/* Fails for a plain file. */
+	if (fd >= 0 && sd_event_add_io(console->event, &console->writable, fd,
+				       EPOLLOUT, on_writable, console) == 0)
+		want_room(console, false);
 }
 
 static void drop_client(struct console *console)
@@ -122,7 +204,8 @@ static int on_input(sd_event_source *source, int fd, uint32_t events,
 	if (console->terminal)
 		count = filter_escapes(console, bytes, count);
 	console->pending_used += count;
-	console_feed(console);
+	if (console->machine)
+		feed(console);
 	return 0;
 }
 
@@ -131,14 +214,23 @@ static int on_client(sd_event_source *source, int fd, uint32_t events,
 {
 	struct console *console = userdata;
 	int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int out;
 
 	if (client < 0)
 		return 0;
 	drop_client(console); /* the newest one has it */
 	console->pending_used = 0;
-	sd_event_add_io(console->event, &console->input, client, EPOLLIN,
-			on_input, console);
-	set_out_fd(console, client);
+	/* One epoll takes a descriptor once. */
+	out = fcntl(client, F_DUPFD_CLOEXEC, 0);
+	if (out < 0 || sd_event_add_io(console->event, &console->input, client,
+				       EPOLLIN, on_input, console) < 0) {
+		close(client);
+		if (out >= 0)
+			close(out);
+		return 0;
+	}
+	sd_event_source_set_io_fd_own(console->input, true);
+	set_out_fd(console, out);
 	return 0;
 }
 
@@ -146,7 +238,7 @@ static int open_stdio(struct console *console, struct error *err)
 {
 	struct termios raw;
 
-	console->out_fd = STDOUT_FILENO;
+	set_out_fd(console, STDOUT_FILENO);
 	if (isatty(STDIN_FILENO) && !tcgetattr(STDIN_FILENO, &console->saved)) {
 		raw = console->saved;
 		cfmakeraw(&raw);
@@ -164,10 +256,11 @@ static int open_stdio(struct console *console, struct error *err)
 static int open_file(struct console *console, const char *path,
 		     struct error *err)
 {
-	console->out_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
-			       0600);
-	if (console->out_fd < 0)
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	if (fd < 0)
 		return error_set_errno(err, errno, "serial file %s", path);
+	set_out_fd(console, fd);
 	return 0;
 }
 
@@ -227,8 +320,10 @@ void console_close(struct console *console)
 {
 	console->input = sd_event_source_disable_unref(console->input);
 	console->listener = sd_event_source_disable_unref(console->listener);
-	if (console->machine)
+	if (console->machine) {
+		drain(console, LAST_WORDS_MS);
 		detach(console);
+	}
 	console->machine = NULL;
 	set_out_fd(console, -1);
 	if (console->listen_fd >= 0)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Where the serial port ends: the terminal, a file, a Unix socket or nowhere.
- * Input is read by the main loop; output is written by the vCPU thread that
- * sends it.
+ * The main loop reads and writes. A vCPU leaves its bytes in a buffer and never
+ * waits for a reader: what does not fit is lost.
  */
 #ifndef MACHINE_CONSOLE_H
 #define MACHINE_CONSOLE_H
@@ -16,6 +16,7 @@
 #include "machine/machine.h"
 
 #define CONSOLE_PENDING 256
+#define CONSOLE_OUTPUT 65536 /* a power of two */
 
 struct console {
 	struct machine *machine; /* NULL until attached */
@@ -27,6 +28,12 @@ struct console {
 	sd_event_source *input, *listener;
 	uint8_t pending[CONSOLE_PENDING]; /* read, not yet taken by the guest */
 	size_t pending_used;
+	sd_event_source *writable; /* NULL where one can always write: a file */
+	/* Written by the guest, not yet passed on. Indices run freely; the
+	 * device lock is held to look at the other side's. */
+	uint8_t output[CONSOLE_OUTPUT];
+	uint32_t output_head; /* a vCPU's */
+	uint32_t output_tail; /* the main thread's */
 };
 
 /**
@@ -47,7 +54,7 @@ void console_attach(struct console *console, struct machine *machine);
 /* Before the machine is destroyed. */
 void console_close(struct console *console);
 
-/* The guest made room for input. Main thread. */
-void console_feed(struct console *console);
+/* The guest made room for input, or left output. Main thread. */
+void console_serve(struct console *console);
 
 #endif

@@ -49,7 +49,7 @@ enum machine_event {
 	MACHINE_EVENT_POWEROFF = 1 << 1,
 	MACHINE_EVENT_FAILED = 1 << 2, /* a vCPU cannot go on */
 	MACHINE_EVENT_BALLOON = 1 << 3, /* the guest changed `actual` */
-	MACHINE_EVENT_CONSOLE = 1 << 4, /* the guest made room for input */
+	MACHINE_EVENT_CONSOLE = 1 << 4, /* room for input, or output */
 	MACHINE_EVENT_MIGRATION = 1 << 5, /* a move out is over */
 };
 

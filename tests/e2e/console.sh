@@ -34,7 +34,7 @@ wait "$terminal"
 	--control vm.sock &
 STARTED="$STARTED $!"
 echo $! >vm.pid
-wait_for 20 grep -q '^@ agent ready' log || fail "nothing in the file"
+wait_for 20 grep -qs "^@ agent ready" log || fail "nothing in the file"
 [ "$(stat -c %a log)" = 600 ] || fail "the file can be read by others"
 [ "$(stat -c %a vm.sock)" = 600 ] || fail "the control socket is open to others"
 pass "a guest writes to a file of mode 600; the control socket has 600, too"
@@ -42,3 +42,22 @@ kill -TERM "$(cat vm.pid)"
 end_of_vm vm 10 || fail "SIGTERM: status $?"
 [ ! -e vm.sock ] || fail "SIGTERM left the control socket"
 pass "SIGTERM ends it in order"
+
+# A reader that stands still for a while loses nothing: 64 KiB wait for it.
+start_vm talk --kernel "$BARE" --memory 64M
+agent_ready talk.serial || fail "no agent"
+agent talk.serial beat 1 >/dev/null || fail "beat"
+read -r reader <talk.serial.pump
+kill -STOP "$reader"
+sleep 2
+kill -CONT "$reader"
+sleep 1
+agent talk.serial beat 0 >/dev/null || fail "beat off"
+sed -n 's/^@ beat //p' "$OUT/talk.console" >beats
+missed=$(awk 'NR > 1 && $1 != last + 1 { n++ } { last = $1 } END { print n + 0 }' beats)
+count=$(wc -l <beats)
+[ "$count" -ge 500 ] || fail "$count beats only"
+[ "$missed" = 0 ] || fail "$missed gaps in $count beats"
+pass "a reader that stood still for 2 s got all of $count lines"
+agent talk.serial poweroff >/dev/null
+end_of_vm talk 10 || fail "power-off: status $?"
