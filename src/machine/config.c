@@ -119,14 +119,14 @@ uint32_t machine_balloon_pages(uint64_t memory, uint64_t bytes)
 		       (memory - bytes) >> GUEST_PAGE_SHIFT : 0;
 }
 
-int machine_file_map(struct machine_file *file, const uint8_t **data,
-		     size_t *size, struct error *err)
+int machine_file_map(const struct machine_file *file, uint64_t *hash,
+		     const uint8_t **data, size_t *size, struct error *err)
 {
 	cleanup_fd int fd = -1;
 	struct stat info;
-	uint64_t hash;
 	void *map;
 
+	*hash = 0;
 	*data = NULL;
 	*size = 0;
 	if (!file->path[0])
@@ -143,14 +143,13 @@ int machine_file_map(struct machine_file *file, const uint8_t **data,
 	if (map == MAP_FAILED)
 		return error_set_errno(err, errno, "cannot map %s",
 				       file->path);
-	hash = XXH3_64bits(map, info.st_size);
-	if (file->hash && file->hash != hash) {
+	*hash = XXH3_64bits(map, info.st_size);
+	if (file->hash && file->hash != *hash) {
 		munmap(map, info.st_size);
 		return error_set(err, "%s is not the file the guest was "
 				 "started from: its content differs",
 				 file->path);
 	}
-	file->hash = hash;
 	*data = map;
 	*size = info.st_size;
 	return 0;

@@ -45,13 +45,14 @@ uint32_t machine_balloon_pages(uint64_t memory, uint64_t bytes);
 
 /**
  * machine_file_map() - Map a boot file and know its content
- * @file:	its hash is filled, or checked where it is not 0
+ * @file:	its hash is checked where it is not 0
+ * @hash:	filled: what it is; 0 where there is no file
  * @data:	filled: read-only mapping, to be unmapped by the caller; NULL
  *		where there is no file
  *
  * Return: 0, or -1 with @err
  */
-int machine_file_map(struct machine_file *file, const uint8_t **data,
-		     size_t *size, struct error *err);
+int machine_file_map(const struct machine_file *file, uint64_t *hash,
+		     const uint8_t **data, size_t *size, struct error *err);
 
 #endif

@@ -168,16 +168,22 @@ static int map_boot_files(struct machine *machine, struct error *err)
 {
 	struct machine_config *config = &machine->config;
 	struct boot_source *boot = &machine->boot;
+	uint64_t kernel, initrd;
 
 	if (machine->boot_mapped)
 		return 0;
 	if (!config->kernel.path[0])
 		return error_set(err, "no kernel to boot");
-	if (machine_file_map(&config->kernel, &boot->kernel.data,
+	if (machine_file_map(&config->kernel, &kernel, &boot->kernel.data,
 			     &boot->kernel.size, err) < 0 ||
-	    machine_file_map(&config->initrd, &boot->initrd.data,
+	    machine_file_map(&config->initrd, &initrd, &boot->initrd.data,
 			     &boot->initrd.size, err) < 0)
 		return -1;
+	/* A move that begins may be reading it. */
+	pthread_mutex_lock(&machine->lock);
+	config->kernel.hash = kernel;
+	config->initrd.hash = initrd;
+	pthread_mutex_unlock(&machine->lock);
 	boot->kernel.path = config->kernel.path;
 	boot->initrd.path = config->initrd.path;
 	boot->command_line = config->command_line;

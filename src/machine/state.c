@@ -11,7 +11,9 @@ void machine_save_config(struct machine *machine, struct buffer *config,
 	const struct kvm_cpuid2 *table = &machine->cpuid.header;
 	uint32_t i;
 
+	pthread_mutex_lock(&machine->lock);
 	machine_config_save(&machine->config, config);
+	pthread_mutex_unlock(&machine->lock);
 	buffer_put_u32(cpuid, machine->tsc_khz);
 	buffer_put_u32(cpuid, table->nent);
 	for (i = 0; i < table->nent; i++) {
