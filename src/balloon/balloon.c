@@ -214,7 +214,8 @@ bool balloon_pop(struct balloon *balloon, struct virtqueue *queue)
 
 static bool is_served(const struct balloon *balloon, enum balloon_queue queue)
 {
-	return balloon->running && balloon->queue[queue].memory;
+	return balloon->running && queue < BALLOON_QUEUES &&
+	       balloon->queue[queue].memory;
 }
 
 static bool drain(struct balloon *balloon, enum balloon_queue queue)
