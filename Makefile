@@ -4,13 +4,15 @@
 BUILD ?= build
 MESON_FLAGS ?=
 
-.PHONY: help setup all demo check check-unit check-e2e check-asan lint install clean
+.PHONY: help setup all demo check check-full check-unit check-e2e \
+	check-asan check-tsan lint install clean
 
 help:
 	@echo "make setup    install what is needed from Debian (quick when all is there)"
 	@echo "make          build $(BUILD)/aerostat"
 	@echo "make demo     a stock Debian guest moves without and with hinting (minutes)"
 	@echo "make check    every test; ends with 'N passed, N failed, N skipped'"
+	@echo "make check-full  and all of the matrix: protocols, features, backings"
 	@echo "make lint     sparse, cppcheck, sizes"
 	@echo "make install  into DESTDIR, as root"
 	@echo "make clean    remove $(BUILD)"
@@ -40,9 +42,13 @@ check-unit: all
 check-e2e: setup all
 	@tests/check.py e2e
 
-# The program and its tests under AddressSanitizer and UBSan.
-check-asan: setup
-	@tests/check.py sanitizer
+# The same and every cell of the matrix.
+check-full: setup all
+	@tests/check.py full
+
+# The program and its tests under AddressSanitizer and UBSan, or under TSan.
+check-asan check-tsan: setup all
+	@tests/check.py $(@:check-%=%)
 
 lint: all
 	@tests/lint.sh $(BUILD)

@@ -7,9 +7,15 @@ a place with KVM; two of them at a time, since each lab keeps one CPU busy. A
 scenario counts once for each line "ok - ..." it prints, and once as failed when
 it ends with another status than 0. A skip prints its reason and counts as such.
 
-usage: tests/check.py [unit|e2e|sanitizer|NAME...]   (default: all)
+Everything runs once as it is shipped; unit tests and some scenarios again under
+AddressSanitizer with UBSan ("asan") and ThreadSanitizer ("tsan"), each in a
+build of its own.
+
+usage: tests/check.py [unit|e2e|asan|tsan|full|NAME...]
+       default: unit e2e asan tsan; full: those and the whole matrix
 """
 
+import collections
 import concurrent.futures
 import json
 import os
@@ -20,22 +26,121 @@ import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(TOP, "build")
-ASAN = os.path.join(TOP, "build-asan")
 LAB_DIED = 90
 
-# name: (script, arguments, needs, seconds, memory of the lab in MiB, asan)
+# A build under a sanitizer: its folder, its name, meson's options, and what the
+# programs find in their environment.
+SANITIZERS = {
+    "asan": (os.path.join(TOP, "build-asan"), "ASan and UBSan",
+             ["-Db_sanitize=address,undefined", "-Db_lundef=false"],
+             {"ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:exitcode=99",
+              "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}),
+    "tsan": (os.path.join(TOP, "build-tsan"), "TSan",
+             ["-Db_sanitize=thread", "-Db_lundef=false"],
+             {"TSAN_OPTIONS": "halt_on_error=1:exitcode=66"}),
+}
+
+# seconds: limit; memory: of the lab, in MiB; build: None or a sanitizer;
+# full: only where all of the matrix is asked for
+Scenario = collections.namedtuple(
+    "Scenario", "script arguments needs seconds memory build full",
+    defaults=(None, False))
+
+# Linux guests of the matrix as kernel:CPUs:backing:features. The short list has
+# each pair of two columns' values at least once.
+CELLS = [f"{kernel}:{cpus}:{backing}:{features}"
+         for kernel in ("6.1", "6.12") for cpus in (1, 4)
+         for backing in ("anonymous", "memfd", "hugetlb")
+         for features in ("on", "off")]
+SHORT = ["6.1:1:anonymous:on", "6.1:4:memfd:off", "6.1:4:hugetlb:on",
+         "6.12:4:anonymous:off", "6.12:1:memfd:on", "6.12:1:hugetlb:off"]
+
+
+# The same with the bare guest, and two protocols instead of two kernels.
+BARE_CELLS = [(protocol, backing, cpus, features)
+              for protocol in ("standard", "command-register")
+              for backing in ("anonymous", "memfd", "hugetlb")
+              for cpus in ("1", "4") for features in ("on", "off")]
+BARE_SHORT = [("standard", "anonymous", "1", "on"), ("standard", "memfd", "4", "off"),
+              ("standard", "hugetlb", "4", "on"), ("standard", "anonymous", "4", "off"),
+              ("command-register", "anonymous", "4", "on"),
+              ("command-register", "memfd", "1", "on"),
+              ("command-register", "hugetlb", "1", "off"),
+              ("command-register", "anonymous", "1", "on")]
+
+
+def cells(words, full):
+    return Scenario("linux-matrix.sh", words, "linux", 60 * len(words), 3072,
+                    None, full)
+
+
 SCENARIOS = {
-    "command-line": ("command-line.sh", [], "host", 60, 0, False),
-    "bad-input": ("bad-input.sh", [], "bare", 240, 3072, False),
-    "console": ("console.sh", [], "bare", 120, 3072, False),
-    "reuse": ("bare-reuse.sh", ["100"], "bare", 800, 3072, False),
-    "there-and-back": ("bare-moves.sh", ["20"], "bare", 300, 3072, False),
-    "linux": ("linux.sh", [], "linux", 300, 3072, False),
-    "demo": ("demo.sh", [], "linux", 300, 5120, False),
-    "command-line-asan": ("command-line.sh", [], "host", 120, 0, True),
-    "bad-input-asan": ("bad-input.sh", [], "bare", 400, 3072, True),
-    "there-and-back-asan": ("bare-moves.sh", ["4"], "bare", 300, 3072, True),
-    "linux-asan": ("linux.sh", [], "linux", 400, 3072, True),
+    "command-line": Scenario("command-line.sh", [], "host", 60, 0),
+    "bad-input": Scenario("bad-input.sh", [], "bare", 240, 3072),
+    "console": Scenario("console.sh", [], "bare", 120, 3072),
+    "stats": Scenario("bare-stats.sh", [], "bare", 120, 3072),
+    "reuse": Scenario("bare-reuse.sh", ["standard", "100"], "bare", 800, 3072),
+    "reuse-commands": Scenario("bare-reuse.sh", ["command-register", "20"],
+                               "bare", 300, 3072),
+    "there-and-back": Scenario("bare-moves.sh", ["20"], "bare", 300, 3072),
+    "balloon": Scenario("bare-balloon.sh", ["choices", "frames", "statistics"],
+                        "bare", 300, 3072),
+    "balloon-pages": Scenario("bare-balloon.sh", ["reporting", "poison", "rogue"],
+                              "bare", 300, 3072),
+    "inflated": Scenario("bare-inflated.sh", [], "bare", 400, 3072),
+    "reset-standard": Scenario("bare-reset.sh", ["standard"], "bare", 300, 3072),
+    "reset-commands": Scenario("bare-reset.sh", ["command-register"], "bare", 300, 3072),
+    "large": Scenario("bare-large.sh", [], "bare", 400, 3072),
+    **{"matrix-" + "-".join(cell): Scenario("bare-matrix.sh", list(cell), "bare", 150,
+                                            3072, None, cell not in BARE_SHORT)
+       for cell in BARE_CELLS},
+
+    "linux": Scenario("linux.sh", [], "linux", 300, 3072),
+    "demo": Scenario("demo.sh", [], "linux", 300, 5120),
+    "linux-inflate": Scenario("linux-balloon.sh", ["inflate"], "linux", 300, 5120),
+    "linux-reporting": Scenario("linux-balloon.sh", ["reporting"], "linux", 400, 5120),
+    "linux-stats": Scenario("linux-balloon.sh", ["stats", "stats612"], "linux", 300, 3072),
+    "linux-guests": Scenario("linux-guests.sh", ["6.1", "1", "alloc0", "alloc1", "free1"],
+                             "linux", 400, 3072),
+    "linux-guests-4": Scenario("linux-guests.sh", ["6.1", "4", "alloc1", "reboot"],
+                               "linux", 400, 3072),
+    "linux-poison": Scenario("linux-guests.sh", ["generic", "1", "poison"],
+                             "linux", 300, 3072),
+    "linux-events": Scenario("linux-guests.sh", ["6.1", "1", "resize", "pause", "cancel"],
+                             "linux", 300, 3072),
+    "linux-reboots": Scenario("linux-guests.sh", ["6.1", "1", "reboot"],
+                              "linux", 300, 3072),
+    "linux-guests-6.12": Scenario("linux-guests.sh", ["6.12", "1", "alloc0", "alloc1", "free1"],
+                                  "linux", 400, 3072),
+    "linux-events-6.12": Scenario("linux-guests.sh", ["6.12", "1", "resize", "pause", "cancel"],
+                                  "linux", 300, 3072),
+    "linux-reboots-6.12": Scenario("linux-guests.sh", ["6.12", "1", "reboot"],
+                                   "linux", 300, 3072),
+    "linux-matrix-1": cells(SHORT[:3], False),
+    "linux-matrix-2": cells(SHORT[3:], False),
+    **{f"linux-matrix-full-{i // 6}": cells(CELLS[i:i + 6], True)
+       for i in range(0, len(CELLS), 6)},
+
+    "command-line-asan": Scenario("command-line.sh", [], "host", 120, 0, "asan"),
+    "bad-input-asan": Scenario("bad-input.sh", [], "bare", 400, 3072, "asan"),
+    "there-and-back-asan": Scenario("bare-moves.sh", ["4"], "bare", 300, 3072, "asan"),
+    "linux-asan": Scenario("linux.sh", [], "linux", 400, 3072, "asan"),
+
+    "balloon-pages-asan": Scenario("bare-balloon.sh", ["reporting", "poison", "rogue"],
+                                   "bare", 400, 3072, "asan"),
+    "reset-commands-asan": Scenario("bare-reset.sh", ["command-register"],
+                                    "bare", 400, 3072, "asan"),
+
+    "there-and-back-tsan": Scenario("bare-moves.sh", ["4"], "bare", 300, 3072, "tsan"),
+    "reuse-tsan": Scenario("bare-reuse.sh", ["standard", "4"], "bare", 300, 3072, "tsan"),
+    "balloon-tsan": Scenario("bare-balloon.sh", ["choices", "frames", "statistics"],
+                             "bare", 400, 3072, "tsan"),
+    "balloon-pages-tsan": Scenario("bare-balloon.sh", ["reporting", "poison", "rogue"],
+                                   "bare", 400, 3072, "tsan"),
+    "reset-standard-tsan": Scenario("bare-reset.sh", ["standard"], "bare", 400, 3072,
+                                    "tsan"),
+    "reset-commands-tsan": Scenario("bare-reset.sh", ["command-register"], "bare", 400,
+                                    3072, "tsan"),
 }
 
 counts = {"passed": 0, "failed": 0, "skipped": 0}
@@ -79,13 +184,14 @@ def count_tap(name, log):
             say(f"    {line}")
 
 
-def unit_tests(build, title):
+def unit_tests(build, title, environment):
     started = time.monotonic()
     path = os.path.join(build, "meson-logs", "testlog.json")
     # What an earlier run left must not speak for this one.
     if os.path.exists(path):
         os.unlink(path)
-    done = run(["meson", "test", "-C", build, "--suite", "unit"])
+    done = run(["meson", "test", "-C", build, "--suite", "unit"],
+               env=dict(os.environ, **environment))
     if not os.path.exists(path):
         say(done.stdout)
         count("failed")
@@ -98,24 +204,25 @@ def unit_tests(build, title):
 
 
 def scenario_command(name):
-    script, arguments, needs, seconds, memory, asan = SCENARIOS[name]
-    path = os.path.join(TOP, "tests", "e2e", script)
-    if needs == "host":
-        return ["sh", path] + arguments
+    wanted = SCENARIOS[name]
+    path = os.path.join(TOP, "tests", "e2e", wanted.script)
+    if wanted.needs == "host":
+        return ["sh", path] + wanted.arguments
     return [sys.executable, os.path.join(TOP, "lab", "run"), "--tries", "3",
-            "--quiet", "--need", needs, "--timeout", str(seconds),
-            "--memory", str(memory),
-            "--out", os.path.join(BUILD, "check", name), path] + arguments
+            "--quiet", "--need", wanted.needs, "--timeout", str(wanted.seconds),
+            "--memory", str(wanted.memory),
+            "--out", os.path.join(BUILD, "check", name), path] + wanted.arguments
 
 
 def scenario_environment(name):
-    asan = SCENARIOS[name][5]
+    wanted = SCENARIOS[name]
     environment = dict(os.environ)
-    environment["AEROSTAT"] = os.path.join(ASAN if asan else BUILD, "aerostat")
-    if asan:
-        environment["ASAN_OPTIONS"] = "detect_leaks=1:abort_on_error=0:exitcode=99"
-        environment["UBSAN_OPTIONS"] = "halt_on_error=1:print_stacktrace=1"
-    if SCENARIOS[name][2] == "host":
+    build = BUILD
+    if wanted.build:
+        build, _, _, more = SANITIZERS[wanted.build]
+        environment.update(more)
+    environment["AEROSTAT"] = os.path.join(build, "aerostat")
+    if wanted.needs == "host":
         environment["OUT"] = os.path.join(BUILD, "check", name)
         os.makedirs(environment["OUT"], exist_ok=True)
     return environment
@@ -148,39 +255,55 @@ def scenarios(names):
             future.result()
 
 
-def build_asan():
-    if not os.path.exists(os.path.join(ASAN, "build.ninja")):
-        done = run(["meson", "setup", "-Db_sanitize=address,undefined",
-                    "-Db_lundef=false", ASAN], cwd=TOP)
+def build_with(sanitizer):
+    folder, _, flags, _ = SANITIZERS[sanitizer]
+    if not os.path.exists(os.path.join(folder, "build.ninja")):
+        done = run(["meson", "setup"] + flags + [folder], cwd=TOP)
         if done.returncode:
             say(done.stdout)
             return False
-    done = run(["ninja", "-C", ASAN, "--quiet"])
+    done = run(["ninja", "-C", folder, "--quiet"])
     if done.returncode:
         say(done.stdout)
     return done.returncode == 0
 
 
-def sanitizer():
-    if not build_asan():
-        count("failed")
-        say("the sanitizer build failed")
-        return []
-    unit_tests(ASAN, "unit tests under ASan and UBSan")
-    return [name for name in SCENARIOS if SCENARIOS[name][5]]
+def sanitized_unit_tests(sanitizer):
+    folder, title, _, environment = SANITIZERS[sanitizer]
+    if build_with(sanitizer):
+        unit_tests(folder, f"unit tests under {title}", environment)
+        return True
+    count("failed")
+    say(f"the {sanitizer} build failed")
+    return False
 
 
 def main():
-    what = sys.argv[1:] or ["unit", "e2e", "sanitizer"]
+    what = sys.argv[1:] or ["unit", "e2e", "asan", "tsan"]
+    full = "full" in what
+    if full:
+        what = ["unit", "e2e", "asan", "tsan"]
+    unknown = [word for word in what
+               if word not in SCENARIOS and word not in ("unit", "e2e", *SANITIZERS)]
+    if unknown:
+        print(f"tests/check.py: there is no {unknown[0]}; there are unit, e2e, "
+              f"asan, tsan, full and {', '.join(SCENARIOS)}", file=sys.stderr)
+        return 2
     names = [name for name in what if name in SCENARIOS]
+    for build in {SCENARIOS[name].build for name in names} - {None, *what}:
+        build_with(build)
     if "unit" in what:
-        unit_tests(BUILD, "unit tests")
-    if "sanitizer" in what:
-        names += sanitizer()
-    if "e2e" in what:
-        names += [name for name in SCENARIOS if not SCENARIOS[name][5]]
+        unit_tests(BUILD, "unit tests", {})
+    for group in ["e2e", *SANITIZERS]:
+        if group not in what:
+            continue
+        build = None if group == "e2e" else group
+        if build and not sanitized_unit_tests(build):
+            continue
+        names += [name for name, wanted in SCENARIOS.items()
+                  if wanted.build == build and (full or not wanted.full)]
     # The longest first, so that the two at a time end together.
-    names.sort(key=lambda name: -SCENARIOS[name][3])
+    names.sort(key=lambda name: -SCENARIOS[name].seconds)
     scenarios(names)
     print(f"{counts['passed']} passed, {counts['failed']} failed, "
           f"{counts['skipped']} skipped", flush=True)

@@ -661,6 +661,10 @@ static void skip_some(struct CMUnitTest *tests, size_t count)
 		skip_tests(tests, count, "half_way",
 			   "mlock() is not allowed here");
 	}
+#ifdef __SANITIZE_THREAD__
+	skip_tests(tests, count, "terabyte",
+		   "ThreadSanitizer leaves no room for it");
+#endif
 	skip_without_huge_pages(tests, count, "the_hole hugetlb", LARGE);
 	skip_without_huge_pages(tests, count, "a_region hugetlb", LARGE);
 	skip_without_huge_pages(tests, count, "hugetlb", SMALL);
