@@ -3,13 +3,13 @@
 #
 #   linux-balloon.sh [PART...]
 #
-# Parts: inflate (1 GiB of 2, and back), reporting (what the guest frees is given
-# back without being asked for, and a move leaves it out), stats and stats612
-# (the guest's statistics, against its /proc); all of them by default.
-# stats612 is for $KERNEL612.
+# Parts: inflate (1 GiB of 2, and back), oom (a guest that runs short takes from
+# its balloon), reporting (what the guest frees is given back without being asked
+# for, and a move leaves it out), stats and stats612 (the guest's statistics,
+# against its /proc); all of them by default. stats612 is for $KERNEL612.
 . "${0%/*}/lib.sh"
 
-PARTS=${*:-inflate reporting stats stats612}
+PARTS=${*:-inflate oom reporting stats stats612}
 RAM_MIB=2048
 RAM_KB=$((RAM_MIB * 1024))
 MIB=1048576
@@ -62,6 +62,25 @@ inflate() {
 	memory_intact inflate
 	pass "memory intact: $(cat "$OUT/inflate.check")"
 	power_off inflate
+}
+
+# ----------------------------------------------------------- deflate-on-oom ---
+
+# D8: a guest that runs short takes pages of its balloon rather than end what
+# runs in it. (Here that would be its init.)
+oom() {
+	note "deflate-on-oom"
+	boot oom 384
+	negotiated oom deflate-on-oom || fail "deflate-on-oom is not negotiated"
+	"$AEROSTAT" balloon --control oom.sock 160M --wait --json \
+		>"$OUT/oom.json" || fail "inflate: $(cat "$OUT/oom.json")"
+	agent oom.serial keep 170 61 >/dev/null || fail "keep"
+	memory_intact oom
+	kept=$(balloon_of oom .actual)
+	at_least "what the guest keeps beyond the 160 MiB it may" \
+		$((kept - 160 * MIB)) $((50 * MIB))
+	pass "deflate-on-oom: kept 170 MiB where it may keep 160 in all, intact"
+	power_off oom
 }
 
 # ----------------------------------------------------------- reporting ---
@@ -226,7 +245,7 @@ statistics() {
 for part in $PARTS; do
 	stock_kernel 6.1
 	case $part in
-	inflate | reporting) $part ;;
+	inflate | oom | reporting) $part ;;
 	stats) statistics stats 6.1 ;;
 	stats612) statistics stats612 6.12 ;;
 	*) fail "no such part: $part" ;;
