@@ -44,7 +44,12 @@ static int set_slot(struct kvm_vm *vm, unsigned int slot, uint32_t flags,
 	};
 
 	if (ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot_region) < 0)
-		return error_set_errno(err, errno, "KVM memory slot %u", slot);
+		return error_set_errno(err, errno, "KVM takes no memory up to "
+				       "address %#llx (more than the host's "
+				       "CPUs can address, perhaps)",
+				       (unsigned long long)(
+					       slot_region.guest_phys_addr +
+					       slot_region.memory_size));
 	return 0;
 }
 
