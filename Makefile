@@ -5,7 +5,7 @@ BUILD ?= build
 MESON_FLAGS ?=
 
 .PHONY: help setup all demo check check-full check-unit check-e2e \
-	check-asan check-tsan lint install clean
+	check-asan check-tsan sim lint install clean
 
 help:
 	@echo "make setup    install what is needed from Debian (quick when all is there)"
@@ -13,6 +13,7 @@ help:
 	@echo "make demo     a stock Debian guest moves without and with hinting (minutes)"
 	@echo "make check    every test; ends with 'N passed, N failed, N skipped'"
 	@echo "make check-full  and all of the matrix: protocols, features, backings"
+	@echo "make sim      the simulator: SEEDS=N schedules"
 	@echo "make lint     sparse, cppcheck, sizes"
 	@echo "make install  into DESTDIR, as root"
 	@echo "make clean    remove $(BUILD)"
@@ -49,6 +50,12 @@ check-full: setup all
 # The program and its tests under AddressSanitizer and UBSan, or under TSan.
 check-asan check-tsan: setup all
 	@tests/check.py $(@:check-%=%)
+
+# Schedules of the simulator; the seed of one that fails plays it again.
+SEEDS ?= 100000
+sim: $(BUILD)/build.ninja
+	@ninja -C $(BUILD) --quiet tests/sim/sim
+	@$(BUILD)/tests/sim/sim --seeds $(SEEDS)
 
 lint: all
 	@tests/lint.sh $(BUILD)
