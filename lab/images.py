@@ -16,6 +16,10 @@ MODULES = os.path.join(BUILD, "kernel", "modules")
 # More kernels for guests: what a scenario calls it, and its folder. scripts/setup.sh
 # says so where one is not to be had.
 MORE_KERNELS = {"612": "kernel-6.12", "GENERIC": "kernel-generic"}
+# Kernels whose headers scripts/setup.sh fetches, too: our own module is built for
+# these. "": the guests' first one.
+MODULE_KERNELS = {"": "kernel", "612": "kernel-6.12"}
+MODULE_SOURCE = os.path.join(TOP, "guest", "linux")
 AGENT_SOURCE = os.path.join(TOP, "guest", "agent", "agent.c")
 
 VIRTIO_PCI = ["virtio_ring", "virtio", "virtio_pci_modern_dev",
@@ -136,6 +140,42 @@ def another_kernel(name):
     initrd = build_stock_guest(f"l2-{MORE_KERNELS[name]}.cpio",
                                [path for path in modules if os.path.exists(path)])
     return os.path.join(folder, "vmlinuz"), initrd
+
+
+def module_sources():
+    """What "make tree" in guest/linux copies, and a little more."""
+    core = os.path.join(TOP, "src", "balloon")
+    return ([os.path.join(directory, name)
+             for directory in (MODULE_SOURCE, os.path.join(MODULE_SOURCE, "include"), core)
+             for name in os.listdir(directory)
+             if name.endswith((".c", ".h", "Kbuild", "Makefile")) and not name.endswith(".mod.c")]
+            + [os.path.join(TOP, "src", "base", "endian.h")])
+
+
+def compile_module(target, headers):
+    """In a tree of its own, which is what a DKMS package has."""
+    with tempfile.TemporaryDirectory() as tree:
+        run([tool("make"), "-C", MODULE_SOURCE, "tree", f"TO={tree}"])
+        run([tool("make"), "-C", tree, f"KDIR={headers}/build", "W=1",
+             "KCFLAGS=-Werror"])
+        run([tool("strip"), "--strip-debug", os.path.join(tree, "aerostat_balloon.ko"),
+             "-o", target])
+
+
+def build_module(name):
+    """A key of MODULE_KERNELS. The initramfs of a guest with our module in place of
+    the stock driver, or None."""
+    folder = os.path.join(BUILD, MODULE_KERNELS[name])
+    headers = os.path.join(folder, "headers")
+    if not os.path.exists(os.path.join(headers, "complete")):
+        return None
+    module = up_to_date(os.path.join(IMAGES, MODULE_KERNELS[name], "aerostat_balloon.ko"),
+                        module_sources() + [os.path.join(headers, "complete")],
+                        lambda target: compile_module(target, headers))
+    stock = [os.path.join(folder, "modules", module + ".ko")
+             for module in L2_MODULES if module != "virtio_balloon"]
+    return build_stock_guest(f"l2-module-{MODULE_KERNELS[name]}.cpio",
+                             [path for path in stock if os.path.exists(path)] + [module])
 
 
 def shared_libraries(program):

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what build, check and demo need on Debian 12, and fetches the kernel
-# that the guests and the lab boot, and 6.12 as a second one for guests. Quick
-# when nothing is missing.
+# that the guests and the lab boot, and 6.12 as a second one for guests; of both
+# the headers, for the guests' own module (guest/linux). Quick when nothing is
+# missing.
 #
 #   scripts/setup.sh [--newer-qemu]
 #
@@ -169,6 +170,56 @@ kernel_complete() {
 	[ -e "$1/complete" ] && echo "$modules" | cmp -s - "$1/modules.wanted"
 }
 
+# The headers of an unpacked kernel, unpacked into its folder, where KDIR is
+# headers/build. They find each other by relative names, but for one Makefile.
+#
+# unpack_headers DIRECTORY [APT_OPTION...]: status 1 when they cannot be had.
+unpack_headers() {
+	kernel=$(cat "$1/complete")
+	headers=$1/headers
+	new=$headers.new
+	shift
+	package=linux-headers-${kernel#linux-image-}
+	say "fetching $package"
+	rm -rf "$new"
+	mkdir -p "$new/download"
+	more=$(apt-cache "$@" depends "$package" 2>/dev/null |
+		sed -n 's/^ *Depends: \(linux-headers-.*-common\|linux-kbuild-.*\)$/\1/p')
+	# shellcheck disable=SC2086
+	(cd "$new/download" && quietly apt-get "$@" download "$package" $more) ||
+		return 1
+	for file in "$new"/download/*.deb; do
+		quietly dpkg -x "$file" "$new" || return 1
+	done
+	sed -i "s|/usr/src/|$headers/usr/src/|" "$new/usr/src/$package/Makefile"
+	ln -s "usr/src/$package" "$new/build"
+	rm -rf "$new/download" "$headers"
+	echo "$kernel" >"$new/complete"
+	mv "$new" "$headers"
+}
+
+headers_complete() {
+	cmp -s "$1/complete" "$1/headers/complete"
+}
+
+# no_headers DIRECTORY: whether they are wanted; who has none is asked once a day.
+no_headers() {
+	[ -e "$1/complete" ] && ! headers_complete "$1" &&
+		[ -z "$(find "$1/headers/absent" -mtime -1 2>/dev/null)" ]
+}
+
+note_no_headers() {
+	rm -rf "$1/headers" "$1/headers.new"
+	mkdir -p "$1/headers"
+	touch "$1/headers/absent"
+}
+
+fetch_headers() {
+	no_headers "$kernel_dir" || return 0
+	refresh_lists
+	unpack_headers "$kernel_dir" || note_no_headers "$kernel_dir"
+}
+
 fetch_kernel() {
 	! kernel_complete "$kernel_dir" || return 0
 	refresh_lists
@@ -195,19 +246,34 @@ newest_612() {
 		sort -V | tail -n 1
 }
 
-# backports_612 DIRECTORY: looks in bookworm-backports, whose lists are read into
-# DIRECTORY: the machine's own apt knows nothing of it.
-backports_612() {
+# with_backports COMMAND: runs it with APT_OPTIONs that have it look in
+# bookworm-backports: the machine's own apt knows nothing of it.
+with_backports() {
 	entry=$(backports_list)
 	[ -n "$entry" ] || return 1
-	mkdir -p "$1/lists/partial"
-	echo "$entry" >"$1/sources.list"
-	set -- -o "Dir::Etc::SourceList=$1/sources.list" \
-		-o Dir::Etc::SourceParts=/dev/null -o "Dir::State::Lists=$1/lists"
-	say "looking for a 6.12 kernel in bookworm-backports"
-	quietly apt-get "$@" update || return 1
+	command=$1
+	apt_dir=$(mktemp -d)
+	mkdir -p "$apt_dir/lists/partial"
+	echo "$entry" >"$apt_dir/sources.list"
+	set -- -o "Dir::Etc::SourceList=$apt_dir/sources.list" \
+		-o Dir::Etc::SourceParts=/dev/null \
+		-o "Dir::State::Lists=$apt_dir/lists"
+	say "looking for 6.12 in bookworm-backports"
+	status=0
+	{ quietly apt-get "$@" update && "$command" "$@"; } || status=1
+	rm -rf "$apt_dir"
+	return "$status"
+}
+
+# kernel_612 [APT_OPTION...]
+kernel_612() {
 	package=$(newest_612 "$@")
 	[ -n "$package" ] && unpack_kernel "$kernel_612_dir" "$package" "$@"
+}
+
+# headers_612 [APT_OPTION...]
+headers_612() {
+	unpack_headers "$kernel_612_dir" "$@"
 }
 
 # The security suite carries it, or backports does, or neither: then the
@@ -218,17 +284,18 @@ fetch_kernel_612() {
 	why=
 	[ -z "$(find "$kernel_612_dir/absent" -mtime -1 2>/dev/null)" ] || return 0
 	refresh_lists
-	package=$(newest_612)
-	if [ -n "$package" ] && unpack_kernel "$kernel_612_dir" "$package"; then
-		return 0
-	fi
-	apt_dir=$(mktemp -d)
-	backports_612 "$apt_dir" || {
+	kernel_612 || with_backports kernel_612 || {
 		rm -rf "$kernel_612_dir" "$kernel_612_dir.new"
 		mkdir -p "$kernel_612_dir"
 		echo "${why:-no mirror has it}" >"$kernel_612_dir/absent"
 	}
-	rm -rf "$apt_dir"
+}
+
+fetch_headers_612() {
+	no_headers "$kernel_612_dir" || return 0
+	refresh_lists
+	headers_612 || with_backports headers_612 ||
+		note_no_headers "$kernel_612_dir"
 }
 
 [ "$(uname -m)" = x86_64 ] || die "x86-64 only"
@@ -244,6 +311,8 @@ install_packages
 fetch_kernel
 fetch_kernel_generic
 fetch_kernel_612
+fetch_headers
+fetch_headers_612
 ready="guest kernels $(sed 's/^linux-image-//' "$kernel_dir/complete")"
 ready="$ready, $(sed 's/^linux-image-//' "$kernel_generic_dir/complete")"
 if [ -e "$kernel_612_dir/complete" ]; then
@@ -251,4 +320,8 @@ if [ -e "$kernel_612_dir/complete" ]; then
 else
 	say "no 6.12 kernel ($(cat "$kernel_612_dir/absent")): scenarios with it are skipped"
 fi
+for directory in "$kernel_dir" "$kernel_612_dir"; do
+	[ ! -e "$directory/complete" ] || headers_complete "$directory" ||
+		say "no headers of $(cat "$directory/complete"): scenarios with our module on it are skipped"
+done
 say "ready, $ready"

@@ -116,6 +116,8 @@ SCENARIOS = {
                                   "linux", 300, 3072),
     "linux-reboots-6.12": Scenario("linux-guests.sh", ["6.12", "1", "reboot"],
                                    "linux", 300, 3072),
+    "linux-module": Scenario("linux-module.sh", ["command-register", "6.1", "2"],
+                             "linux", 400, 3072, None, True),
     "linux-matrix-1": cells(SHORT[:3], False),
     "linux-matrix-2": cells(SHORT[3:], False),
     **{f"linux-matrix-full-{i // 6}": cells(CELLS[i:i + 6], True)

@@ -33,6 +33,7 @@
 #include <unistd.h>
 
 #define CONSOLE "/dev/ttyS0"
+#define BEFORE_MODULES "agent: loading modules"
 #define PAGE_SIZE 4096
 #define PAGE_WORDS (PAGE_SIZE / sizeof(uint64_t))
 #define MIB_PAGES ((1024 * 1024) / PAGE_SIZE)
@@ -243,6 +244,56 @@ static const char *dmesg_balloon(char **args)
 	return NULL;
 }
 
+/* What no kernel says as long as all is well. */
+static bool is_bad(const char *line)
+{
+	static const char *const signs[] = {
+		"WARNING:", "BUG", "Oops", "Call Trace", "circular locking",
+		"blocked for more than", "Bad page", "general protection",
+		NULL};
+	const char *const *sign = signs;
+
+	while (*sign && !strstr(line, *sign))
+		sign++;
+	return *sign;
+}
+
+/* An MSR that this host does not let be written is an affair of the processor;
+ * a trace comes with it. */
+static bool any_bad(const char *log)
+{
+	bool processor = false, bad = false;
+	char line[256];
+
+	for (; *log && !bad; log += strcspn(log, "\n"), log += *log == '\n') {
+		snprintf(line, sizeof(line), "%.*s", (int)strcspn(log, "\n"),
+			 log);
+		bad = is_bad(line) && !processor;
+		processor = strstr(line, "unchecked MSR access error");
+	}
+	return bad;
+}
+
+/* All that it said since the first module was loaded, if any of it is bad. */
+static const char *dmesg_bad(char **args)
+{
+	static char log[256 * 1024];
+	int length = klogctl(3 /* read all */, log, sizeof(log) - 1);
+	char *since;
+
+	if (length < 0)
+		return strerror(errno);
+	log[length] = '\0';
+	since = strstr(log, BEFORE_MODULES);
+	if (!since)
+		return "the log is too long";
+	if (!any_bad(since))
+		return NULL;
+	for (char *line; (line = strsep(&since, "\n"));)
+		say("%s", line);
+	return "the kernel complains";
+}
+
 static void read_line(int directory, const char *name, char *text, size_t size)
 {
 	int fd = openat(directory, name, O_RDONLY | O_CLOEXEC);
@@ -285,6 +336,28 @@ static const char *write_text(const char *path, const char *text)
 
 	close(fd);
 	return written == (ssize_t)strlen(text) ? NULL : strerror(errno);
+}
+
+/* Freezes and thaws every device; without a swap it goes no further, which is
+ * the error that is wanted. */
+static const char *hibernate(char **args)
+{
+	const char *error = write_text("/sys/power/state", "disk");
+
+	say("%s", error ? error : "it hibernated");
+	return NULL;
+}
+
+/* Counters of our own balloon driver, where it is loaded. */
+static const char *driver_counters(char **args)
+{
+	static const char *const prefixes[] = {"", NULL};
+
+	if (mount("debug", "/sys/kernel/debug", "debugfs", 0, NULL) &&
+	    errno != EBUSY)
+		return strerror(errno);
+	return print_matching("/sys/kernel/debug/aerostat_balloon/counters",
+			      prefixes);
 }
 
 static const char *drop_caches(char **args)
@@ -585,6 +658,34 @@ static const char *power_off(char **args)
 	return end(RB_POWER_OFF);
 }
 
+/* NULL, or why not. */
+static const char *load_module(const char *name, const char *parameters)
+{
+	char path[128];
+	int fd;
+	long status;
+
+	snprintf(path, sizeof(path), "/modules/%s.ko", name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	status = syscall(SYS_finit_module, fd, parameters, 0);
+	close(fd);
+	return status ? strerror(errno) : NULL;
+}
+
+static const char *insert_module(char **args)
+{
+	for (char *comma; (comma = strchr(args[1], ','));)
+		*comma = ' ';
+	return load_module(args[0], strcmp(args[1], "-") ? args[1] : "");
+}
+
+static const char *remove_module(char **args)
+{
+	return syscall(SYS_delete_module, args[0], O_NONBLOCK) ?
+		       strerror(errno) :
+		       NULL;
+}
+
 static const struct command {
 	const char *name;
 	int arguments;
@@ -598,6 +699,11 @@ static const struct command {
 	{"uptime", 0, uptime},
 	{"devices", 0, devices},
 	{"dmesg-balloon", 0, dmesg_balloon},
+	{"dmesg-bad", 0, dmesg_bad},
+	{"driver-counters", 0, driver_counters},
+	{"insmod", 2, insert_module}, /* NAME PARAMETER,PARAMETER... or - */
+	{"rmmod", 1, remove_module},  /* NAME */
+	{"hibernate", 0, hibernate},
 	{"drop-caches", 0, drop_caches},
 	{"cache", 1, cache}, /* MIB */
 	{"swap", 1, swap},   /* MIB */
@@ -638,18 +744,15 @@ static const char *obey(char *line)
 static void load_modules(void)
 {
 	FILE *order = fopen("/modules/order", "re");
-	char name[64], path[128];
+	const char *error;
+	char name[64];
 
 	if (!order)
 		return;
 	while (fscanf(order, "%63s", name) == 1) {
-		int fd;
-
-		snprintf(path, sizeof(path), "/modules/%s.ko", name);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (syscall(SYS_finit_module, fd, "", 0) && errno != EEXIST)
-			say("cannot load %s: %s", name, strerror(errno));
-		close(fd);
+		error = load_module(name, "");
+		if (error && errno != EEXIST)
+			say("cannot load %s: %s", name, error);
 	}
 	fclose(order);
 }
@@ -683,6 +786,7 @@ int main(void)
 	mount("dev", "/dev", "devtmpfs", 0, NULL);
 	if (!open_console())
 		return 1;
+	write_text("/dev/kmsg", BEFORE_MODULES "\n");
 	load_modules();
 	say("agent ready");
 	fflush(stdout);

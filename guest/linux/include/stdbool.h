@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/* For the core's files: what the kernel has of <stdbool.h>. */
+#include <linux/types.h>
+#include <linux/stddef.h>

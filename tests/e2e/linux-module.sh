@@ -1,0 +1,329 @@
+#!/bin/sh
+# A Debian guest whose balloon is driven by our own kernel module (guest/linux),
+# which speaks both protocols.
+#
+#   linux-module.sh [PROTOCOL] [KERNEL] [MOVES]
+#
+# PROTOCOL: command-register (the default) or standard. KERNEL: 6.1, or 6.12,
+# which is $KERNEL612; their initramfs with the module in place of the stock one
+# is $INITRDMODULE and $INITRDMODULE612. Two guests:
+#  - one that does not zero what it allocates: balloon, statistics, moves,
+#    freeze and thaw;
+#  - one that does, whose driver reports small blocks and so takes seconds:
+#    balloon requests during a report, the module unloaded in the middle of one.
+. "${0%/*}/lib.sh"
+
+PROTOCOL=${1:-command-register}
+VERSION=${2:-6.1}
+MOVES=${3:-3}
+RAM_MIB=384
+MIB=1048576
+MODULE=aerostat_balloon
+COMMON="console=ttyS0 loglevel=4 panic=-1"
+
+stock_kernel "$VERSION" || {
+	skip "our module on Linux $VERSION: no such kernel to be had here"
+	exit 0
+}
+case $VERSION in
+6.1) initrd=${INITRDMODULE:-} ;;
+6.12) initrd=${INITRDMODULE612:-} ;;
+*) initrd= ;;
+esac
+[ -n "$initrd" ] || {
+	skip "our module on Linux $VERSION: no headers of this kernel" \
+		"(scripts/setup.sh fetches them)"
+	exit 0
+}
+
+# boot VM CPUS [APPEND...]: a guest that keeps, has freed and goes on writing.
+boot() {
+	VM=$1
+	cpus=$2
+	shift 2
+	start_vm "$VM" --kernel "$stock_kernel" --initrd "$initrd" \
+		--memory "${RAM_MIB}M" --cpus "$cpus" \
+		--balloon "protocol=$PROTOCOL" --append "$COMMON $*"
+	agent_ready "$VM.serial" 120 || fail "the guest did not boot ($*)"
+	tell "$VM" keep 40 71
+	tell "$VM" writer 8 4 72
+	tell "$VM" dirty 200 73
+	serial=0
+	speaks "$VM"
+	pass "Linux $VERSION, CPUs: $cpus${*:+, $*}: $MODULE drives the" \
+		"balloon, protocol $PROTOCOL"
+}
+
+# speaks VM: our driver, and the protocol that was asked for.
+speaks() {
+	tell "$1" devices
+	grep -q "device 0x0005 driver $MODULE " "$OUT/$1.reply" ||
+		fail "another driver: $(cat "$OUT/$1.reply")"
+	[ "$(balloon_of "$1" .protocol)" = "$PROTOCOL" ] ||
+		fail "the protocol is $(balloon_of "$1" .protocol)"
+	for _feature in must-tell-host stats deflate-on-oom hinting reporting; do
+		negotiated "$1" "$_feature" || fail "$_feature is not negotiated"
+	done
+}
+
+# Sets TO, the name of the next process.
+next_name() {
+	serial=$((serial + 1))
+	TO=${VM%%-*}-$serial
+}
+
+all_intact() {
+	memory_intact "$VM"
+	writer_intact "$VM"
+}
+
+no_complaint() {
+	agent "$VM.serial" dmesg-bad >"$OUT/$VM.dmesg" ||
+		fail "the guest's kernel complains:" \
+			"$(grep -m 1 -E 'WARNING|BUG|Trace' "$OUT/$VM.dmesg")"
+}
+
+power_off() {
+	no_complaint
+	tell "$VM" poweroff
+	end_of_vm "$VM" 30 || fail "power-off: status $?"
+	pass "nothing in the guest's log to complain of; powered off"
+}
+
+target_reached() {
+	[ "$(balloon_of "$VM" .actual)" = $(($1 * MIB)) ]
+}
+
+# keeps MIB: the guest gets there, and its driver has said so.
+keeps() {
+	wait_for 60 target_reached "$1" ||
+		fail "the guest keeps $(($(balloon_of "$VM" .actual) / MIB))" \
+			"MiB, not $1"
+}
+
+# request MIB: without waiting.
+request() {
+	"$AEROSTAT" balloon --control "$VM.sock" "$1M" >"$OUT/request.out" 2>&1
+}
+
+# driver_count KEY: of the module's counters.
+driver_count() {
+	agent "$VM.serial" driver-counters | sed -n "s/^$1 //p"
+}
+
+say_counters() {
+	note "$(agent "$VM.serial" driver-counters | tr '\n' ',' |
+		sed -e 's/,$//' -e 's/,/, /g')"
+}
+
+# ------------------------------------------------------------ balloon ---
+
+balloon() {
+	tell "$VM" dirty 200 74
+	before=$(rss "$VM")
+	request 192 || fail "balloon: $(cat "$OUT/request.out")"
+	keeps 192
+	after=$(rss "$VM")
+	all_intact
+	at_most "resident once the guest keeps 192 MiB" "$after" \
+		$((192 * MIB)) 100
+	request "$RAM_MIB" || fail "balloon: $(cat "$OUT/request.out")"
+	keeps "$RAM_MIB"
+	tell "$VM" dirty 200 75
+	all_intact
+	pass "inflated: resident $((before / MIB)), then $((after / MIB)) MiB;" \
+		"deflated, all of it used again, intact"
+}
+
+statistics() {
+	[ "$VERSION" = 6.1 ] && tags=10 || tags=16
+	"$AEROSTAT" stats --control "$VM.sock" --json >"$OUT/stats.json" ||
+		fail "aerostat stats: $(cat "$OUT/stats.json")"
+	sent=$(jq 'del(.updates, .age_ms) | length' "$OUT/stats.json")
+	[ "$sent" = "$tags" ] || fail "$sent statistics: $(cat "$OUT/stats.json")"
+	total=$(agent "$VM.serial" meminfo | sed -n 's/^MemTotal //p')
+	[ "$(jq .total "$OUT/stats.json")" = $((total * 1024)) ] ||
+		fail "of $total kB: $(cat "$OUT/stats.json")"
+	pass "$sent statistics, total $total kB as the guest says"
+}
+
+# reload [PARAMETER,PARAMETER...]
+reload() {
+	tell "$VM" rmmod "$MODULE"
+	no_driver || fail "the driver is still there: $(cat "$OUT/$VM.reply")"
+	tell "$VM" insmod "$MODULE" "${1:--}"
+	speaks "$VM"
+}
+
+no_driver() {
+	tell "$VM" devices
+	grep -q "device 0x0005 driver none" "$OUT/$VM.reply"
+}
+
+# -------------------------------------------------------------- moves ---
+
+one_move() {
+	tell "$VM" dirty 150 $((80 + $1))
+	next_name
+	move "$VM" "$TO"
+	VM=$TO
+	all_intact
+	no_complaint
+	hints=$(figure "$VM" .hints_received)
+	hinted=$(figure "$VM" .pages_hinted)
+	[ "$hints" -gt 0 ] || fail "no hints came"
+	[ "$(balloon_of "$VM" .protocol)" = "$PROTOCOL" ] ||
+		fail "another protocol at the destination"
+	pass "move $1: $hints hints, $hinted pages left out," \
+		"$(figure "$VM" .pages_sent) sent, report" \
+		"$(figure "$VM" .report_ms) ms; intact"
+}
+
+moves() {
+	reports=$(driver_count reports)
+	for number in $(seq "$MOVES"); do
+		one_move "$number"
+	done
+	[ "$(driver_count reports)" -ge $((reports + MOVES)) ] ||
+		fail "$(driver_count reports) reports"
+	wait_for 20 released || fail "reports: $(driver_count reports)," \
+		"signs: $(driver_count signs), releases: $(driver_count releases)"
+	pass "each report had one sign, and its blocks came back"
+	say_counters
+}
+
+released() {
+	[ "$(driver_count signs)" = "$(driver_count reports)" ] &&
+		[ "$(driver_count releases)" = "$(driver_count reports)" ]
+}
+
+# Blocks that are needed again while their hints are under way or counted: what
+# is written to them must arrive.
+pressure() {
+	note "memory runs short while free pages are with the host"
+	tell "$VM" dirty 150 78
+	taken=$(driver_count taken_back)
+	next_name
+	begin_move "$VM" "$TO" --bandwidth 24M
+	wait_for 20 hints_come || fail "no hints"
+	poke "$VM" keep 150 79
+	end_move "$VM" "$TO"
+	VM=$TO
+	all_intact
+	taken=$(($(driver_count taken_back) - taken))
+	[ "$taken" -gt 0 ] || fail "no block was taken back"
+	pass "$taken blocks taken back and written of" \
+		"$(figure "$VM" .hints_received) hinted," \
+		"$(figure "$VM" .pages_hinted) pages left out; moved, intact"
+}
+
+hints_come() {
+	[ "$(balloon_of "$VM" .report.hints)" -gt 20 ]
+}
+
+# ----------------------------------------------- during a report ---
+
+# Waits until the report of a move that has begun accepts pages.
+see_report() {
+	_looks=0
+	until seen=$(balloon_of "$VM" .report_state) &&
+		[ "$seen" = accepting ]; do
+		_looks=$((_looks + 1))
+		[ "$_looks" -lt 50 ] || fail "the report is $seen"
+	done
+}
+
+# The time that a request takes here comes on top of the 50 ms.
+requests() {
+	note "balloon requests during a report, every 50 ms"
+	next_name
+	begin_move "$VM" "$TO"
+	see_report
+	asked=0
+	while [ "$asked" -lt 20 ]; do
+		target=$((250 + asked % 8 * 10))
+		request "$target" || fail "balloon: $(cat "$OUT/request.out")"
+		asked=$((asked + 1))
+		sleep 0.05
+	done
+	seen=$(balloon_of "$VM" .report_state)
+	end_move "$VM" "$TO"
+	VM=$TO
+	keeps "$target"
+	all_intact
+	pass "$asked requests, then the report was $seen; the last," \
+		"$target MiB, is what the guest keeps;" \
+		"$(figure "$VM" .hints_received) hints, moved, intact"
+	say_counters
+	full=$(driver_count full)
+	[ "$full" -gt 0 ] || fail "the ring was never full"
+	pass "the ring was full $full times, which held nothing up"
+	request "$RAM_MIB" || fail "balloon: $(cat "$OUT/request.out")"
+	keeps "$RAM_MIB"
+}
+
+unload() {
+	note "the module is unloaded in the middle of a report"
+	free=$(agent "$VM.serial" meminfo | sed -n 's/^MemFree //p')
+	next_name
+	begin_move "$VM" "$TO"
+	see_report
+	poke "$VM" rmmod "$MODULE"
+	end_move "$VM" "$TO"
+	VM=$TO
+	no_driver || fail "the driver is still there: $(cat "$OUT/$VM.reply")"
+	all_intact
+	left=$(agent "$VM.serial" meminfo | sed -n 's/^MemFree //p')
+	at_least "free, in kB, once it is gone" "$left" $((free - 16384))
+	pass "unloaded (report: $seen," \
+		"$(figure "$VM" .hints_received) hints had come), moved, intact"
+	tell "$VM" insmod "$MODULE" hint_min_order=6
+	speaks "$VM"
+	balloon
+	next_name
+	move "$VM" "$TO"
+	VM=$TO
+	all_intact
+	[ "$(figure "$VM" .hints_received)" -gt 0 ] || fail "no hints came"
+	pass "loaded again, blocks from 256 KiB on:" \
+		"$(figure "$VM" .hints_received) hints, moved, intact"
+}
+
+# ----------------------------------------------------- freeze and thaw ---
+
+# Hibernation that ends for want of a swap, after all devices were frozen and
+# thawed.
+sleeps() {
+	note "freeze and thaw"
+	request 364 || fail "balloon: $(cat "$OUT/request.out")"
+	keeps 364
+	given=$(driver_count inflated)
+	tell "$VM" hibernate
+	hibernated=$(cat "$OUT/$VM.reply")
+	speaks "$VM"
+	keeps 364
+	given=$(($(driver_count inflated) - given))
+	[ "$given" = $(((RAM_MIB - 364) * MIB / 4096)) ] ||
+		fail "hibernate: $hibernated; $given pages inflated anew"
+	all_intact
+	next_name
+	move "$VM" "$TO"
+	VM=$TO
+	all_intact
+	[ "$(figure "$VM" .hints_received)" -gt 0 ] || fail "no hints came"
+	pass "frozen and thawed ($hibernated), the balloon filled anew," \
+		"moved with $(figure "$VM" .hints_received) hints"
+}
+
+boot plain 1 init_on_alloc=0
+balloon
+statistics
+sleeps
+moves
+pressure
+power_off
+boot zeroing 2
+reload hint_max_order=2,hints_per_kick=1000
+requests
+unload
+power_off
