@@ -255,6 +255,7 @@ int machine_create(struct machine *machine, const struct machine_config *config,
 	machine->config = *config;
 	machine->event_fd = machine->vm.vm_fd = machine->vm.kvm_fd = -1;
 	machine->state = incoming ? MACHINE_INCOMING : MACHINE_PAUSED;
+	pthread_mutex_init(&machine->change, NULL);
 	pthread_mutex_init(&machine->lock, NULL);
 	pthread_mutex_init(&machine->device_lock, NULL);
 	pthread_cond_init(&machine->changed, NULL);
@@ -332,6 +333,7 @@ static void stop_all(struct machine *machine)
 
 int machine_run(struct machine *machine, struct error *err)
 {
+	scoped_lock(&machine->change);
 	if (move_state(machine, MACHINE_PAUSED, MACHINE_RUNNING, "run", err) <
 	    0)
 		return -1;
@@ -341,6 +343,7 @@ int machine_run(struct machine *machine, struct error *err)
 
 int machine_pause(struct machine *machine, struct error *err)
 {
+	scoped_lock(&machine->change);
 	if (move_state(machine, MACHINE_RUNNING, MACHINE_PAUSED, "pause",
 		       err) < 0)
 		return -1;
@@ -384,6 +387,7 @@ int machine_reset(struct machine *machine, struct error *err)
 	enum machine_state state;
 	int rc = 0;
 
+	scoped_lock(&machine->change);
 	pthread_mutex_lock(&machine->lock);
 	state = machine->state;
 	machine->resetting = state == MACHINE_RUNNING ||
@@ -404,11 +408,25 @@ int machine_reset(struct machine *machine, struct error *err)
 	return rc;
 }
 
+/* Take both locks while no reset is taken on: it is carried out under the first
+ * of them. */
+static void lock_without_reset(struct machine *machine)
+{
+	for (;;) {
+		pthread_mutex_lock(&machine->change);
+		pthread_mutex_lock(&machine->lock);
+		if (!machine->resetting)
+			return;
+		pthread_mutex_unlock(&machine->change);
+		while (machine->resetting)
+			pthread_cond_wait(&machine->changed, &machine->lock);
+		pthread_mutex_unlock(&machine->lock);
+	}
+}
+
 int machine_finish_begin(struct machine *machine, struct error *err)
 {
-	pthread_mutex_lock(&machine->lock);
-	while (machine->resetting)
-		pthread_cond_wait(&machine->changed, &machine->lock);
+	lock_without_reset(machine);
 	if (machine->powered_off ||
 	    (machine->state != MACHINE_RUNNING &&
 	     machine->state != MACHINE_PAUSED)) {
@@ -417,12 +435,14 @@ int machine_finish_begin(struct machine *machine, struct error *err)
 			  "cannot move: the machine is in state %s",
 			  machine_state_name(machine->state));
 		pthread_mutex_unlock(&machine->lock);
+		pthread_mutex_unlock(&machine->change);
 		return -1;
 	}
 	machine->was_running = machine->state == MACHINE_RUNNING;
 	machine->state = MACHINE_FINISHING;
 	pthread_mutex_unlock(&machine->lock);
 	stop_all(machine);
+	pthread_mutex_unlock(&machine->change);
 	return 0;
 }
 
@@ -430,6 +450,7 @@ void machine_finish_abort(struct machine *machine)
 {
 	bool run;
 
+	scoped_lock(&machine->change);
 	pthread_mutex_lock(&machine->lock);
 	run = machine->was_running;
 	machine->state = run ? MACHINE_RUNNING : MACHINE_PAUSED;
@@ -460,6 +481,7 @@ int machine_set_tsc_khz(struct machine *machine, uint32_t khz,
 
 void machine_arrive(struct machine *machine, bool run)
 {
+	scoped_lock(&machine->change);
 	pthread_mutex_lock(&machine->lock);
 	machine->state = run ? MACHINE_RUNNING : MACHINE_PAUSED;
 	pthread_mutex_unlock(&machine->lock);

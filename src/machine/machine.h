@@ -3,8 +3,8 @@
  * A machine: memory, vCPUs, devices, and who runs when.
  *
  * Threads: one per vCPU, one device thread, the caller's main thread, and a
- * migration thread while one is under way. Locks, in this order: `lock` (run
- * state), `device_lock` (registers of PCI, serial and transport). Neither is
+ * migration thread while one is under way. Locks, in this order: `change` (who
+ * runs), `lock` (run state), `device_lock` (registers of PCI, serial and transport). Neither is
  * held across a discard, a wait for the guest or a wait for a peer.
  *
  * A vCPU's exit never waits for a thread: a reset or power-off that the guest
@@ -84,6 +84,9 @@ struct machine {
 	void (*serial_room)(void *owner);
 	void *serial_owner;
 
+	/* Held over a whole change of who runs: run, pause, reset, a move's stop
+	 * and its end. Before `lock`; by no vCPU and no device. */
+	pthread_mutex_t change;
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* parked, or the state */
 	enum machine_state state;
