@@ -106,6 +106,7 @@ struct balloon {
 	struct balloon_blocks blocks;
 	unsigned int order;	/* of the next block */
 	unsigned int unkicked;	/* blocks */
+	unsigned long kicked;	/* when, in jiffies */
 	__virtio32 *words;	/* one for each slot, see report.c */
 	unsigned int next_word;
 

@@ -8,6 +8,7 @@
  * block. What it sends is its own affair: nobody else uses the queue.
  */
 #include <linux/gfp.h>
+#include <linux/jiffies.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/scatterlist.h>
@@ -23,6 +24,12 @@ static uint hints_per_kick = 16;
 module_param(hints_per_kick, uint, 0644);
 MODULE_PARM_DESC(hints_per_kick,
 		 "blocks after which the device is told, if not before");
+
+/* A host waits while hints come. Where the allocator zeroes what it gives, a
+ * block may take longer than the notification it would save. */
+static uint kick_ms = 20;
+module_param(kick_ms, uint, 0644);
+MODULE_PARM_DESC(kick_ms, "time after which it is told of the next block");
 
 static struct virtqueue *queue_of(const struct balloon *b)
 {
@@ -119,6 +126,7 @@ static void take_used_back(struct balloon *b)
 static void kick(struct balloon *b)
 {
 	b->unkicked = 0;
+	b->kicked = jiffies;
 	balloon_kick(queue_of(b));
 }
 
@@ -131,6 +139,13 @@ static void send_word(struct balloon *b, void *word)
 	if (virtqueue_add_outbuf(queue_of(b), &sg, 1, b, GFP_NOWAIT))
 		dev_warn_once(&b->vdev->dev, "the free page queue is broken\n");
 	kick(b);
+}
+
+static bool shall_kick(const struct balloon *b)
+{
+	return b->unkicked >= READ_ONCE(hints_per_kick) ||
+	       time_after_eq(jiffies, b->kicked +
+				      msecs_to_jiffies(READ_ONCE(kick_ms)));
 }
 
 /* Return: false when there is no block, or no queue that takes it */
@@ -150,7 +165,8 @@ static bool send_block(struct balloon *b)
 	balloon_block_keep(&b->blocks, page, b->order);
 	balloon_count(COUNT_HINTS, 1);
 	balloon_count(COUNT_HINTED_PAGES, 1ul << b->order);
-	if (++b->unkicked >= READ_ONCE(hints_per_kick))
+	b->unkicked++;
+	if (shall_kick(b))
 		kick(b);
 	return true;
 }
