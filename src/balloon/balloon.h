@@ -324,10 +324,10 @@ bool balloon_can_report(const struct balloon *balloon);
  * @hinted:	empty set over all frames of the memory; the device thread's
  *		until balloon_report_close()
  *
- * The sign of an earlier report need not have come: what it left in the queue
- * stands before the new id there, and does not count. The command-register
- * protocol lets the guest know only when that sign has come (D-3); until then
- * the report is REQUESTED, and may be closed as any other.
+ * The sign of an earlier report need not have come: what that report left in the
+ * queue is returned uncounted before the guest can know the new id. The
+ * command-register protocol lets the guest know only when that sign has come
+ * (D-3); until then the report is REQUESTED, and may be closed as any other.
  *
  * Return: 0, or -1 when no report can be asked for, or one is not closed
  */

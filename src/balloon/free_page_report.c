@@ -103,14 +103,20 @@ bool balloon_drain_free_pages(struct balloon *balloon)
 	struct virtqueue *queue = &balloon->queue[BALLOON_FREE_PAGE];
 	uint64_t pages = 0;
 	unsigned int taken = 0;
+	uint16_t head;
 
 	while (taken < queue->size && pages < BALLOON_PAGES_BUDGET &&
 	       balloon_pop(balloon, queue)) {
+		/* The host may start a report meanwhile, which drains. */
+		head = balloon->chain.head;
 		if (balloon->chain.readable)
 			handle_command(balloon, queue);
 		else
 			pages += handle_hint(balloon);
-		virtqueue_push(queue, balloon->chain.head, 0);
+		/* It broke the device, and with it the queue. */
+		if (balloon->broken)
+			return false;
+		virtqueue_push(queue, head, 0);
 		taken++;
 	}
 	if (balloon->broken)

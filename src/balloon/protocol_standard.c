@@ -23,8 +23,16 @@ static void reset(struct balloon *balloon)
 		     VIRTIO_BALLOON_CMD_ID_STOP);
 }
 
+/*
+ * A driver may keep all its ids in one word, so that an id it sent before turns
+ * into the new one while it is still in the queue, and what was hinted behind it
+ * would count (R4). So the queue is emptied before the guest can know the new
+ * id. Nothing in it counts, and a driver has at most a ring of it: once is
+ * enough. (With commands the sign of the last report has come back by now.)
+ */
 static void request_start(struct balloon *balloon)
 {
+	balloon_drain_free_pages(balloon);
 	set_register(balloon, balloon->report.id);
 }
 
