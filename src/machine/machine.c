@@ -353,6 +353,22 @@ int machine_pause(struct machine *machine, struct error *err)
 	return 0;
 }
 
+/* As one step with the question whose the guest is: a target that is taken
+ * behind the saving of a move would stay behind. */
+int machine_set_balloon(struct machine *machine, uint32_t pages,
+			struct error *err)
+{
+	enum machine_state state;
+
+	scoped_lock(&machine->change);
+	state = machine_state(machine);
+	if (state != MACHINE_RUNNING && state != MACHINE_PAUSED)
+		return error_set(err, "cannot set the balloon: the machine is "
+				 "in state %s", machine_state_name(state));
+	balloon_device_set_target(&machine->balloon, pages);
+	return 0;
+}
+
 unsigned int machine_take_events(struct machine *machine)
 {
 	const unsigned int guests = MACHINE_EVENT_RESET |

@@ -85,7 +85,7 @@ struct machine {
 	void *serial_owner;
 
 	/* Held over a whole change of who runs: run, pause, reset, a move's stop
-	 * and its end. Before `lock`; by no vCPU and no device. */
+	 * and its end; and over what must not fall between its parts. Before `lock`; by no vCPU and no device. */
 	pthread_mutex_t change;
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* parked, or the state */
@@ -123,6 +123,9 @@ enum machine_state machine_state(struct machine *machine);
 int machine_run(struct machine *machine, struct error *err);
 int machine_pause(struct machine *machine, struct error *err);
 int machine_reset(struct machine *machine, struct error *err);
+/* @pages: of 4096 bytes, that the balloon shall hold; there must be one */
+int machine_set_balloon(struct machine *machine, uint32_t pages,
+			struct error *err);
 
 /*
  * For the main thread: what happened, as bits of enum machine_event. While a

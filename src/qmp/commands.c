@@ -225,15 +225,16 @@ static json_t *do_balloon(struct call *call)
 	struct machine *machine = call->context->machine;
 	uint64_t bytes = number(call, "value", 0), most = machine->memory.size;
 
-	if (!has_balloon(call) || !is_here(call, "set the balloon"))
+	if (!has_balloon(call))
 		return NULL;
 	if (bytes < BALLOON_LEAST || bytes > most)
 		return fail(call, generic_error, "the guest cannot keep %llu "
 			    "bytes: it needs at least %llu (16 MiB), and has "
 			    "%llu in all", (unsigned long long)bytes,
 			    BALLOON_LEAST, (unsigned long long)most);
-	balloon_device_set_target(&machine->balloon,
-				  machine_balloon_pages(most, bytes));
+	if (machine_set_balloon(machine, machine_balloon_pages(most, bytes),
+				&call->err) < 0)
+		return NULL;
 	return json_object();
 }
 

@@ -13,18 +13,23 @@ static bool is_here(const struct host *host)
 	return host->state == HOST_RUNNING || host->state == HOST_PAUSED;
 }
 
-/* Asked of a host that has the guest; and before its stop can be asked for
- * behind the question, or it stays behind when the guest goes. */
+/* Asked of a host that has the guest, which is one step with the asking: a move
+ * that stops it in between would leave the target behind. */
 static void set_target(void)
 {
-	if (!is_here(world.here))
-		return;
-	if (fault(FAULT_LATE_TARGET))
+	struct host *host = world.here;
+
+	if (!fault(FAULT_LATE_TARGET))
+		host_begin_change(host);
+	if (is_here(host)) {
 		coroutine_yield();
-	world.target = draw(TARGET_MOST + 1);
-	trace("user: balloon of %u pages", world.target);
-	tally.targets++;
-	device_set_target(world.here, world.target);
+		world.target = draw(TARGET_MOST + 1);
+		trace("user: balloon of %u pages", world.target);
+		tally.targets++;
+		device_set_target(host, world.target);
+	}
+	if (!fault(FAULT_LATE_TARGET))
+		host_end_change(host);
 }
 
 static void ask_statistics(void)
