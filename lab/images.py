@@ -20,7 +20,7 @@ MORE_KERNELS = {"612": "kernel-6.12", "GENERIC": "kernel-generic"}
 # these. "": the guests' first one.
 MODULE_KERNELS = {"": "kernel", "612": "kernel-6.12"}
 MODULE_SOURCE = os.path.join(TOP, "guest", "linux")
-AGENT_SOURCE = os.path.join(TOP, "guest", "agent", "agent.c")
+AGENT = os.path.join(TOP, "guest", "agent")
 
 VIRTIO_PCI = ["virtio_ring", "virtio", "virtio_pci_modern_dev",
               "virtio_pci_legacy_dev", "virtio_pci"]
@@ -114,20 +114,33 @@ def build_l1():
 
 
 def build_agent():
-    command = [os.environ.get("CC", "cc"), "-std=gnu11", "-O2", "-static", "-Wall", "-Wextra", "-Wno-unused-parameter",
-               "-Werror", AGENT_SOURCE, "-o"]
-    return up_to_date(os.path.join(IMAGES, "agent"), [AGENT_SOURCE],
-                      lambda target: run(command + [target]))
+    files = [os.path.join(AGENT, name) for name in sorted(os.listdir(AGENT))]
+    command = [os.environ.get("CC", "cc"), "-std=gnu11", "-O2", "-static", "-Wall", "-Wextra",
+               "-Wno-unused-parameter", "-Werror"]
+    return up_to_date(os.path.join(IMAGES, "agent"), files,
+                      lambda target: run(command + [file for file in files
+                                                    if file.endswith(".c")] + ["-o", target]))
 
 
-def build_stock_guest(name, modules):
-    agent = build_agent()
-    return up_to_date(os.path.join(IMAGES, name), [agent] + modules,
-                      lambda target: initramfs(target, {"init": agent}, modules))
+def build_stock_guest(name, modules, programs=()):
+    """programs: of Debian's, with their libraries."""
+    files = {"init": build_agent()}
+    for program in programs:
+        files["bin/" + os.path.basename(program)] = program
+        for library in shared_libraries(program):
+            files["job/lib/" + os.path.basename(library)] = library
+    return up_to_date(os.path.join(IMAGES, name), list(files.values()) + modules,
+                      lambda target: initramfs(target, files, modules))
 
 
 def build_l2():
     return build_stock_guest("l2.cpio", module_files(L2_MODULES))
+
+
+def modules_of(folder, names):
+    """What a kernel has built in has no file; with 6.12 that is most of virtio."""
+    paths = [os.path.join(folder, "modules", name + ".ko") for name in names]
+    return [path for path in paths if os.path.exists(path)]
 
 
 def another_kernel(name):
@@ -135,10 +148,7 @@ def another_kernel(name):
     folder = os.path.join(BUILD, MORE_KERNELS[name])
     if not os.path.exists(os.path.join(folder, "complete")):
         return None
-    # What a kernel has built in has no file; with 6.12 that is most of virtio.
-    modules = [os.path.join(folder, "modules", module + ".ko") for module in L2_MODULES]
-    initrd = build_stock_guest(f"l2-{MORE_KERNELS[name]}.cpio",
-                               [path for path in modules if os.path.exists(path)])
+    initrd = build_stock_guest(f"l2-{MORE_KERNELS[name]}.cpio", modules_of(folder, L2_MODULES))
     return os.path.join(folder, "vmlinuz"), initrd
 
 
@@ -162,9 +172,9 @@ def compile_module(target, headers):
              "-o", target])
 
 
-def build_module(name):
-    """A key of MODULE_KERNELS. The initramfs of a guest with our module in place of
-    the stock driver, or None."""
+def own_modules(name):
+    """A key of MODULE_KERNELS. What its guest loads with our module in place of the
+    stock driver, or None."""
     folder = os.path.join(BUILD, MODULE_KERNELS[name])
     headers = os.path.join(folder, "headers")
     if not os.path.exists(os.path.join(headers, "complete")):
@@ -172,10 +182,24 @@ def build_module(name):
     module = up_to_date(os.path.join(IMAGES, MODULE_KERNELS[name], "aerostat_balloon.ko"),
                         module_sources() + [os.path.join(headers, "complete")],
                         lambda target: compile_module(target, headers))
-    stock = [os.path.join(folder, "modules", module + ".ko")
-             for module in L2_MODULES if module != "virtio_balloon"]
-    return build_stock_guest(f"l2-module-{MODULE_KERNELS[name]}.cpio",
-                             [path for path in stock if os.path.exists(path)] + [module])
+    return modules_of(folder, [stock for stock in L2_MODULES
+                               if stock != "virtio_balloon"]) + [module]
+
+
+def build_module(name):
+    """The initramfs of a guest with our module, or None."""
+    modules = own_modules(name)
+    return modules and build_stock_guest(f"l2-module-{MODULE_KERNELS[name]}.cpio", modules)
+
+
+def build_stress(driver, name):
+    """A guest with stress-ng, and with the driver "STOCK" or "MODULE"; or None."""
+    folder = os.path.join(BUILD, MODULE_KERNELS[name])
+    if not os.path.exists(os.path.join(folder, "complete")):
+        return None
+    modules = own_modules(name) if driver == "MODULE" else modules_of(folder, L2_MODULES)
+    return modules and build_stock_guest(f"l2-stress-{driver.lower()}-{MODULE_KERNELS[name]}.cpio",
+                                         modules, [tool("stress-ng")])
 
 
 def shared_libraries(program):

@@ -14,7 +14,7 @@ set -eu
 packages="meson ninja-build pkg-config gcc clang libclang-rt-14-dev
 	libsystemd-dev libjansson-dev libxxhash-dev libcmocka-dev scdoc
 	acpica-tools sparse cppcheck qemu-system-x86 seabios busybox-static
-	e2fsprogs cpio jq socat xz-utils python3 git"
+	e2fsprogs cpio jq socat xz-utils python3 git spin stress-ng"
 modules="virtio virtio_ring virtio_pci virtio_pci_modern_dev
 	virtio_pci_legacy_dev virtio_blk virtio_balloon loop
 	irqbypass kvm kvm-amd kvm-intel"

@@ -7,12 +7,16 @@ a place with KVM; two of them at a time, since each lab keeps one CPU busy. A
 scenario counts once for each line "ok - ..." it prints, and once as failed when
 it ends with another status than 0. A skip prints its reason and counts as such.
 
+Models of the protocols are searched by spin (tests/model), and simulated schedules
+run for a million seeds or a minute (tests/sim), each fault that can be put into
+either must be found.
+
 Everything runs once as it is shipped; unit tests and some scenarios again under
 AddressSanitizer with UBSan ("asan") and ThreadSanitizer ("tsan"), each in a
 build of its own.
 
-usage: tests/check.py [unit|e2e|asan|tsan|full|NAME...]
-       default: unit e2e asan tsan; full: those and the whole matrix
+usage: tests/check.py [unit|model|sim|e2e|asan|tsan|full|NAME...]
+       default: all of them; full: and the whole matrix, and the long searches
 """
 
 import collections
@@ -69,6 +73,11 @@ BARE_SHORT = [("standard", "anonymous", "1", "on"), ("standard", "memfd", "4", "
               ("command-register", "anonymous", "1", "on")]
 
 
+# Debian guests under load: driver, protocol, kernel, moves.
+LOADS = [["module", "command-register", "6.1", "10"], ["module", "command-register", "6.12", "10"],
+         ["stock", "standard", "6.1", "10"], ["stock", "standard", "6.1", "10", "zeroing"]]
+
+
 def cells(words, full):
     return Scenario("linux-matrix.sh", words, "linux", 60 * len(words), 3072,
                     None, full)
@@ -117,7 +126,16 @@ SCENARIOS = {
     "linux-reboots-6.12": Scenario("linux-guests.sh", ["6.12", "1", "reboot"],
                                    "linux", 300, 3072),
     "linux-module": Scenario("linux-module.sh", ["command-register", "6.1", "2"],
-                             "linux", 400, 3072, None, True),
+                             "linux", 400, 3072),
+    "linux-module-standard": Scenario("linux-module.sh", ["standard", "6.12", "2"],
+                                      "linux", 400, 3072),
+    "linux-load-module": Scenario("linux-load.sh", ["module", "command-register", "6.1", "3"],
+                                  "linux", 400, 3072),
+    "linux-load-stock": Scenario("linux-load.sh", ["stock", "standard", "6.12", "2", "zeroing"],
+                                 "linux", 400, 3072),
+    **{"linux-load-" + "-".join(words): Scenario("linux-load.sh", words, "linux", 900, 3072,
+                                                 None, True)
+       for words in LOADS},
     "linux-matrix-1": cells(SHORT[:3], False),
     "linux-matrix-2": cells(SHORT[3:], False),
     **{f"linux-matrix-full-{i // 6}": cells(CELLS[i:i + 6], True)
@@ -165,7 +183,7 @@ def run(command, **options):
 
 
 def count_tap(name, log):
-    """One meson test's output: TAP lines, or just its result."""
+    """One test's output: TAP lines, or just its result."""
     lines = [line.strip() for line in log.get("stdout", "").splitlines()]
     skips = [l for l in lines if l.startswith("ok ") and "# SKIP" in l.upper()]
     passed = sum(l.startswith("ok ") for l in lines) - len(skips)
@@ -203,6 +221,43 @@ def unit_tests(build, title, environment):
     for log in logs:
         count_tap(log["name"], log)
     say(f"{title}: {len(logs)} programs in {time.monotonic() - started:.0f} s")
+
+
+def tap_program(title, command):
+    """A program that prints TAP."""
+    started = time.monotonic()
+    done = run(command)
+    count_tap(title, {"stdout": done.stdout, "result": "FAIL" if done.returncode else "OK"})
+    say(f"{title}: {time.monotonic() - started:.0f} s")
+
+
+def models(full):
+    tap_program("models", [sys.executable, os.path.join(TOP, "tests", "model", "check.py")]
+                + ["full"] * full)
+
+
+def simulator():
+    program = os.path.join(BUILD, "tests", "sim", "sim")
+    done = run(["ninja", "-C", BUILD, "--quiet", "tests/sim/sim"])
+    if done.returncode:
+        say(done.stdout)
+        count("failed")
+        return
+    for what, arguments in (("schedules", ["--seconds", "60", "--seeds", "1000000"]),
+                            ("faults", ["--faults"])):
+        started = time.monotonic()
+        done = run([program] + arguments)
+        lines = done.stdout.splitlines()
+        if done.returncode or not lines:
+            count("failed")
+            say(f"simulator, {what}: FAILED with status {done.returncode}")
+            for line in lines:
+                say(f"    {line}")
+            continue
+        found = sum(" found in " in line for line in lines)
+        count("passed", found or 1)
+        say(f"simulator: {f'{found} faults found' if found else lines[0]}, "
+            f"{time.monotonic() - started:.0f} s")
 
 
 def scenario_command(name):
@@ -251,9 +306,10 @@ def scenario(name):
         say(f"    {line}")
 
 
-def scenarios(names):
+def two_at_a_time(jobs):
+    """Jobs: functions and their arguments."""
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        for future in [pool.submit(scenario, name) for name in names]:
+        for future in [pool.submit(*job) for job in jobs]:
             future.result()
 
 
@@ -280,16 +336,18 @@ def sanitized_unit_tests(sanitizer):
     return False
 
 
+GROUPS = ["unit", "model", "sim", "e2e", *SANITIZERS]
+
+
 def main():
-    what = sys.argv[1:] or ["unit", "e2e", "asan", "tsan"]
+    what = sys.argv[1:] or GROUPS
     full = "full" in what
     if full:
-        what = ["unit", "e2e", "asan", "tsan"]
-    unknown = [word for word in what
-               if word not in SCENARIOS and word not in ("unit", "e2e", *SANITIZERS)]
+        what = GROUPS
+    unknown = [word for word in what if word not in SCENARIOS and word not in GROUPS]
     if unknown:
-        print(f"tests/check.py: there is no {unknown[0]}; there are unit, e2e, "
-              f"asan, tsan, full and {', '.join(SCENARIOS)}", file=sys.stderr)
+        print(f"tests/check.py: there is no {unknown[0]}; there are {', '.join(GROUPS)}, "
+              f"full and {', '.join(SCENARIOS)}", file=sys.stderr)
         return 2
     names = [name for name in what if name in SCENARIOS]
     for build in {SCENARIOS[name].build for name in names} - {None, *what}:
@@ -306,7 +364,12 @@ def main():
                   if wanted.build == build and (full or not wanted.full)]
     # The longest first, so that the two at a time end together.
     names.sort(key=lambda name: -SCENARIOS[name].seconds)
-    scenarios(names)
+    jobs = [(scenario, name) for name in names]
+    if "sim" in what:
+        jobs.insert(0, (simulator,))
+    if "model" in what:
+        jobs.insert(0, (models, full))
+    two_at_a_time(jobs)
     print(f"{counts['passed']} passed, {counts['failed']} failed, "
           f"{counts['skipped']} skipped", flush=True)
     return 1 if counts["failed"] or not counts["passed"] else 0
