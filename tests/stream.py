@@ -29,6 +29,7 @@ NAMES = {CONFIG: "CONFIG", CPUID: "CPUID", PAGES: "PAGES", ZERO: "ZERO",
 STEP = {CONFIG: 0, CPUID: 1, WAITING: 2, PAGES: 2, ZERO: 2, VERIFY: 3,
         STATE: 4, END: 5, COMMIT: 6}
 ONCE = {CONFIG, CPUID, END, COMMIT}
+PROTOCOLS = {"standard", "command-register", "v17"}
 
 MACHINE, IRQCHIP, VCPU, SERIAL, BALLOON, CLOCK = 1, 2, 3, 4, 5, 6
 STATE_NAMES = {1: "MACHINE", 2: "IRQCHIP", 3: "VCPU", 4: "SERIAL",
@@ -292,7 +293,7 @@ class Stream:
             demand(path or not content, "CONFIG: a hash without a file")
         p.text()
         self.balloon, offered, numbering = p.u32(), p.u32(), p.u32()
-        p.text()
+        protocol = p.text()
         p.u64()
         backing = p.u32()
         demand(self.memory and self.memory % PAGE == 0,
@@ -301,6 +302,8 @@ class Stream:
         for value in self.balloon, numbering:
             demand(value <= 1, "CONFIG: %d is neither 0 nor 1", value)
         demand(offered < 64, "CONFIG: unknown balloon features %#x", offered)
+        demand(protocol in PROTOCOLS, "CONFIG: protocol '%s' is not known",
+               protocol)
         demand(backing <= 2, "CONFIG: backing %d is not known", backing)
         self.low_end = min(self.memory, LOW_LIMIT) // PAGE
         self.high_start = HIGH_START // PAGE

@@ -12,12 +12,14 @@
 #include <stddef.h>
 
 #include "balloon/command_register.h"
+#include "balloon/v17_registers.h"
 #include "balloon_internal.h"
 #include "lib.h"
 #include "serial.h"
 
 #define QUEUE_BYTES 8192
 #define ALWAYS (1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_RING_F_EVENT_IDX)
+#define EXPERIMENTS (1ull << BALLOON_F_COMMAND_REGISTER | 1ull << BALLOON_F_V17)
 
 struct balloon_counters balloon_counters;
 struct balloon_driver balloon_driver;
@@ -37,8 +39,7 @@ static uint64_t wanted_features(const struct balloon_choice *choice)
 	       (uint64_t)choice->hinting << VIRTIO_BALLOON_F_FREE_PAGE_HINT |
 	       (uint64_t)choice->poison << VIRTIO_BALLOON_F_PAGE_POISON |
 	       (uint64_t)choice->reporting << VIRTIO_BALLOON_F_REPORTING |
-	       (uint64_t)(choice->command_register && choice->hinting)
-		       << BALLOON_F_COMMAND_REGISTER;
+	       (choice->experiments && choice->hinting ? EXPERIMENTS : 0);
 }
 
 static bool negotiated(unsigned int bit)
@@ -66,7 +67,9 @@ static void note_features(const struct balloon_choice *choice)
 {
 	struct balloon_driver *driver = &balloon_driver;
 
-	driver->commands = negotiated(BALLOON_F_COMMAND_REGISTER);
+	driver->protocol = negotiated(BALLOON_F_V17) ? PROTOCOL_V17 :
+			   negotiated(BALLOON_F_COMMAND_REGISTER) ?
+			   PROTOCOL_COMMAND_REGISTER : PROTOCOL_STANDARD;
 	driver->must_tell = negotiated(VIRTIO_BALLOON_F_MUST_TELL_HOST);
 	driver->poisons = negotiated(VIRTIO_BALLOON_F_PAGE_POISON);
 	driver->poison = choice->poison_value;
@@ -131,17 +134,22 @@ static const struct {
 	{ VIRTIO_BALLOON_F_PAGE_POISON, "poison" },
 	{ VIRTIO_BALLOON_F_REPORTING, "reporting" },
 	{ BALLOON_F_COMMAND_REGISTER, "command-register" },
+	{ BALLOON_F_V17, "v17" },
 };
 
 static void say_features(void)
 {
+	static const char *const protocols[] = {
+		[PROTOCOL_STANDARD] = "standard",
+		[PROTOCOL_COMMAND_REGISTER] = "command-register",
+		[PROTOCOL_V17] = "v17",
+	};
 	size_t i;
 
 	for (i = 0; i < sizeof(feature_names) / sizeof(feature_names[0]); i++)
 		if (negotiated(feature_names[i].bit))
 			say("negotiated %s", feature_names[i].name);
-	say("protocol %s", balloon_driver.commands ? "command-register" :
-						     "standard");
+	say("protocol %s", protocols[balloon_driver.protocol]);
 }
 
 static const char *wanted_key; /* NULL: all */

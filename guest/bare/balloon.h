@@ -12,7 +12,8 @@
 /* What to take of what the device offers. */
 struct balloon_choice {
 	bool hinting, statistics, reporting, must_tell_host;
-	bool command_register; /* with hinting only */
+	bool experiments; /* protocols beside the standard one; with hinting
+			     only */
 	bool poison;	       /* free pages hold poison_value (D38) */
 	uint32_t poison_value;
 	enum balloon_numbering numbering;

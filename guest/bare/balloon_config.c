@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-#include "balloon/command_driver.h"
+#include "balloon/v17_driver.h"
 #include "clock.h"
 
 #define POLL_MICROSECONDS 2000
@@ -26,21 +26,37 @@ static void handle_standard(void)
 						  free_page_hint_cmd_id)));
 }
 
+static void carry_out(enum command_access access, uint32_t offset,
+		      uint32_t *value)
+{
+	if (access == COMMAND_ACCESS_READ) {
+		*value = read_field(offset);
+		return;
+	}
+	virtio_config_write(&balloon_driver.device, offset, *value);
+	balloon_counters.acknowledgements++;
+}
+
 static void handle_commands(void)
 {
 	struct command_driver *commands = report_commands();
 	enum command_access access;
 	uint32_t offset, value = 0;
 
-	while ((access = command_driver_handle(commands, &offset, &value))) {
-		if (access == COMMAND_ACCESS_READ) {
-			value = read_field(offset);
-			continue;
-		}
-		virtio_config_write(&balloon_driver.device, offset, value);
-		balloon_counters.acknowledgements++;
-	}
+	while ((access = command_driver_handle(commands, &offset, &value)))
+		carry_out(access, offset, &value);
 	adjust_set_target(commands->target);
+}
+
+static void handle_v17(void)
+{
+	struct v17_driver *v17 = report_v17();
+	enum command_access access;
+	uint32_t offset, value = 0;
+
+	while ((access = v17_driver_handle(v17, &offset, &value)))
+		carry_out(access, offset, &value);
+	adjust_set_target(v17->target);
 }
 
 /*
@@ -56,8 +72,15 @@ void balloon_poll_config(void)
 	if (!virtio_config_changed(&balloon_driver.device) && handled)
 		return;
 	handled = true;
-	if (balloon_driver.commands)
-		handle_commands();
-	else
+	switch (balloon_driver.protocol) {
+	case PROTOCOL_STANDARD:
 		handle_standard();
+		break;
+	case PROTOCOL_COMMAND_REGISTER:
+		handle_commands();
+		break;
+	case PROTOCOL_V17:
+		handle_v17();
+		break;
+	}
 }

@@ -15,7 +15,9 @@
 #define TOKEN_ROGUE UINT64_MAX
 
 struct balloon_counters {
-	uint64_t reports, signs, releases; /* ids and signs sent, DONEs seen */
+	/* Ids and signs sent (v17: STOPs said), times all held blocks were
+	 * given back. */
+	uint64_t reports, signs, releases;
 	uint64_t hints, hinted_pages;  /* made available */
 	uint64_t taken;		/* blocks taken back and written */
 	uint64_t window;	/* of these, whose hint was used after that */
@@ -24,7 +26,7 @@ struct balloon_counters {
 	uint64_t reported;	/* pages, of free page reporting */
 	uint64_t report_buffers;
 	uint64_t statistics;	/* buffers */
-	uint64_t acknowledgements; /* writes to cmd_reg */
+	uint64_t acknowledgements; /* writes to cmd_reg or guest2host_cmd */
 	uint64_t poison_checked, poison_bad; /* pages */
 	uint64_t rogue;		/* rules broken */
 };
@@ -36,7 +38,11 @@ struct balloon_driver {
 	struct virtio_queue queue[BALLOON_QUEUES];
 	bool poisons;	 /* negotiated */
 	uint32_t poison;
-	bool commands;	 /* the command-register protocol is spoken */
+	enum {
+		PROTOCOL_STANDARD,
+		PROTOCOL_COMMAND_REGISTER,
+		PROTOCOL_V17,
+	} protocol;	 /* spoken */
 	bool must_tell;	 /* negotiated */
 };
 
@@ -57,11 +63,13 @@ bool balloon_take_used(enum balloon_queue queue, uint64_t *token);
 /* balloon_config.c: look whether a request came. */
 void balloon_poll_config(void);
 
-/* balloon_report.c: free page report, of either protocol. */
+/* balloon_report.c: free page report, of any protocol. */
 struct command_driver;
+struct v17_driver;
 void report_init(void);
 void report_config(uint32_t command_id);
 struct command_driver *report_commands(void);
+struct v17_driver *report_v17(void);
 bool report_step(void);
 void report_count(void);
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * The free page report (VIRTIO 1.3 section 5.5.6.6), of either protocol: they
- * differ in how a request comes and in who decides, not in what is sent.
+ * The free page report (VIRTIO 1.3 section 5.5.6.6), of any protocol: they
+ * differ in how a request comes and in who decides, not in what is sent; but
+ * for the end of v17's, which is written to the configuration space.
  *
  * Taking blocks back. VIRTIO 1.3 section 5.5.6.6.1 lets a driver use a page
  * again as soon as it has made it available. A device may leave the page out
@@ -14,7 +15,7 @@
 
 #include <stddef.h>
 
-#include "balloon/command_driver.h"
+#include "balloon/v17_driver.h"
 #include "base/endian.h"
 #include "memory.h"
 #include "pattern.h"
@@ -27,6 +28,7 @@
 
 static struct report_driver standard;
 static struct command_driver commands;
+static struct v17_driver v17;
 
 static struct {
 	uint64_t blocks;	 /* hinted in this report */
@@ -49,6 +51,7 @@ void report_init(void)
 {
 	report_driver_init(&standard);
 	command_driver_init(&commands);
+	v17_driver_init(&v17);
 }
 
 void report_config(uint32_t command_id)
@@ -61,47 +64,88 @@ struct command_driver *report_commands(void)
 	return &commands;
 }
 
-/* The word to send is stored, if there is one. */
-static enum report_step next_step(unsigned int room, __le32 **word)
+struct v17_driver *report_v17(void)
+{
+	return &v17;
+}
+
+static enum report_step next_standard(unsigned int room, uint32_t *id)
 {
 	enum report_step step;
-	uint32_t id = VIRTIO_BALLOON_CMD_ID_STOP;
 
-	if (balloon_driver.commands) {
-		step = command_driver_next(&commands, room);
-		*word = step == REPORT_STEP_SEND_ID ? &commands.id_word :
-						      &commands.sign_word;
-		return step;
-	}
 	/* A decision counts as carried out, so there must be room for it, and
 	 * the last place is the sign's (R23). */
 	if (!room)
 		return REPORT_STEP_NOTHING;
-	step = report_driver_next(&standard, &id);
-	if (step == REPORT_STEP_SEND_BLOCK && room < 2)
-		return REPORT_STEP_NOTHING;
-	if (step == REPORT_STEP_SEND_ID || step == REPORT_STEP_SEND_SIGN) {
-		*word = &command_words[next_command++ % QUEUE_SIZE];
-		le32_store(*word, id);
+	step = report_driver_next(&standard, id);
+	return step == REPORT_STEP_SEND_BLOCK && room < 2 ?
+		       REPORT_STEP_NOTHING : step;
+}
+
+static __le32 *new_word(uint32_t id)
+{
+	__le32 *word = &command_words[next_command++ % QUEUE_SIZE];
+
+	le32_store(word, id);
+	return word;
+}
+
+/* The word to send is stored, if there is one. */
+static enum report_step next_step(unsigned int room, __le32 **word)
+{
+	enum report_step step = REPORT_STEP_NOTHING;
+	uint32_t id = VIRTIO_BALLOON_CMD_ID_STOP;
+
+	switch (balloon_driver.protocol) {
+	case PROTOCOL_STANDARD:
+		step = next_standard(room, &id);
+		if (step == REPORT_STEP_SEND_ID ||
+		    step == REPORT_STEP_SEND_SIGN)
+			*word = new_word(id);
+		break;
+	case PROTOCOL_COMMAND_REGISTER:
+		step = command_driver_next(&commands, room);
+		*word = step == REPORT_STEP_SEND_ID ? &commands.id_word :
+						      &commands.sign_word;
+		break;
+	case PROTOCOL_V17:
+		step = v17_driver_next(&v17, room, &id);
+		if (step == REPORT_STEP_SEND_ID)
+			*word = new_word(id);
+		break;
 	}
 	return step;
 }
 
 static void no_more_blocks(void)
 {
-	if (balloon_driver.commands)
-		command_driver_exhausted(&commands);
-	else
+	switch (balloon_driver.protocol) {
+	case PROTOCOL_STANDARD:
 		report_driver_exhausted(&standard);
+		break;
+	case PROTOCOL_COMMAND_REGISTER:
+		command_driver_exhausted(&commands);
+		break;
+	case PROTOCOL_V17:
+		v17_driver_exhausted(&v17);
+		break;
+	}
 }
 
 static void release_blocks(void)
 {
 	memory_put_all(PAGE_HINTED);
-	if (balloon_driver.commands)
-		command_driver_released(&commands);
-	else
+	switch (balloon_driver.protocol) {
+	case PROTOCOL_STANDARD:
 		report_driver_released(&standard);
+		break;
+	case PROTOCOL_COMMAND_REGISTER:
+		command_driver_released(&commands);
+		break;
+	case PROTOCOL_V17:
+		v17_driver_released(&v17);
+		break;
+	}
 	balloon_counters.releases++;
 }
 
@@ -130,6 +174,18 @@ static void send_word(__le32 *word)
 	vring_driver_add(&balloon_driver.queue[BALLOON_FREE_PAGE].ring,
 			 &segment, 1, 0, TOKEN_COMMAND);
 	kick();
+}
+
+static void send_sign(__le32 *word)
+{
+	balloon_counters.signs++;
+	if (balloon_driver.protocol != PROTOCOL_V17) {
+		send_word(word);
+		return;
+	}
+	kick();
+	virtio_config_write(&balloon_driver.device, BALLOON_V17_GUEST2HOST_CMD,
+			    BALLOON_V17_REPORT_STOP);
 }
 
 static void begin_report(__le32 *word)
@@ -224,8 +280,7 @@ bool report_step(void)
 		send_block();
 		return true;
 	case REPORT_STEP_SEND_SIGN:
-		balloon_counters.signs++;
-		send_word(word);
+		send_sign(word);
 		return true;
 	case REPORT_STEP_RELEASE:
 		release_blocks();
@@ -247,12 +302,14 @@ void balloon_take(uint64_t every, uint64_t most)
 void report_count(void)
 {
 	const struct balloon_counters *c = &balloon_counters;
+	const uint32_t heard[] = { standard.config_id, commands.cmd_id,
+				   v17.cmd_id };
+	const uint32_t active[] = { standard.active_id, commands.active_id,
+				    v17.active_id };
 
-	balloon_count("cmd-id", balloon_driver.commands ? commands.cmd_id :
-							  standard.config_id);
+	balloon_count("cmd-id", heard[balloon_driver.protocol]);
 	balloon_count("reports", c->reports);
-	balloon_count("last-id", balloon_driver.commands ? commands.active_id :
-							   standard.active_id);
+	balloon_count("last-id", active[balloon_driver.protocol]);
 	balloon_count("hints", c->hints);
 	balloon_count("hinted-pages", c->hinted_pages);
 	balloon_count("held-pages", memory_count(PAGE_HINTED));

@@ -175,7 +175,7 @@ static uint32_t pending_commands(uintptr_t cmd_reg)
 
 	do
 		bits = mmio_read32(cmd_reg);
-	while (!bits && balloon_driver.commands &&
+	while (!bits && balloon_driver.protocol == PROTOCOL_COMMAND_REGISTER &&
 	       clock_microseconds() < until);
 	return bits;
 }

@@ -60,7 +60,7 @@ static void parse_word(struct options *options, const char *word)
 		{ "stats=off", &balloon->statistics },
 		{ "reporting=off", &balloon->reporting },
 		{ "must-tell-host=off", &balloon->must_tell_host },
-		{ "protocol=standard", &balloon->command_register },
+		{ "protocol=standard", &balloon->experiments },
 	};
 	uint64_t number;
 	size_t i;
@@ -97,7 +97,7 @@ void bare_main(const struct pvh_start_info *info)
 			.statistics = true,
 			.reporting = true,
 			.must_tell_host = true,
-			.command_register = true,
+			.experiments = true,
 		},
 	};
 	bool busy;

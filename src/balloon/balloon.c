@@ -15,6 +15,7 @@
 static const struct balloon_protocol *const protocols[] = {
 	&balloon_protocol_standard,
 	&balloon_protocol_command_register,
+	&balloon_protocol_v17,
 };
 
 const struct balloon_protocol *balloon_protocol_find(const char *name)

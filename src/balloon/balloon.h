@@ -33,6 +33,7 @@
 
 #include "balloon/command_register.h"
 #include "balloon/queues.h"
+#include "balloon/v17_registers.h"
 
 /*
  * REPORT_IDLE		Nothing asked, or the last report is closed and the
@@ -143,7 +144,11 @@ struct balloon_protocol {
 	const char *name;
 	uint64_t feature; /* its own bit; 0 for the standard one */
 	uint64_t needs;	  /* what a driver must accept along with it */
-	uint32_t config_size; /* bytes its registers need at least, or 0 */
+	/* Where its registers are, all 0 for the standard one: requests that
+	 * are pending, the id of the START made last, and where the driver
+	 * acknowledges. */
+	uint32_t command_at, command_id_at, acknowledge_at;
+	uint32_t config_size; /* bytes these need at least, or 0 */
 	/* Its registers, as after reset. */
 	void (*reset)(struct balloon *balloon);
 	/* Tell the guest to start the report with id balloon->report.id. */
@@ -160,7 +165,7 @@ struct balloon_protocol {
 	/* What was taken from the free page queue has been returned; may be
 	 * NULL. */
 	void (*returned)(struct balloon *balloon);
-	/* The driver wrote cmd_reg; may be NULL. */
+	/* The driver acknowledged something; may be NULL. */
 	void (*acknowledged)(struct balloon *balloon);
 	/* DRIVER_OK, or the state of another machine goes on here: tell the
 	 * guest again of what is pending; may be NULL. */
@@ -172,6 +177,7 @@ struct balloon_protocol {
 
 extern const struct balloon_protocol balloon_protocol_standard;
 extern const struct balloon_protocol balloon_protocol_command_register;
+extern const struct balloon_protocol balloon_protocol_v17;
 
 /* By the name of --balloon protocol=, or NULL. */
 const struct balloon_protocol *balloon_protocol_find(const char *name);
@@ -190,10 +196,13 @@ struct balloon {
 	void *host;
 	struct guest_memory *memory;
 
-	/* Configuration space (VIRTIO 1.3 section 5.5.4); any thread. */
+	/* Configuration space (VIRTIO 1.3 section 5.5.4); any thread. The
+	 * last three are those of the protocol offered: with v17 cmd_reg is
+	 * host2guest_cmd, cmd_id_reg is free_page_cmd_id, and acknowledged has
+	 * the bits of guest2host_cmd that the device thread has not seen. */
 	struct {
 		_Atomic uint32_t num_pages, actual, free_page_hint_cmd_id,
-			poison_val, cmd_reg, cmd_id_reg;
+			poison_val, cmd_reg, cmd_id_reg, acknowledged;
 	} config;
 
 	/* The one spoken: that of the options, if the driver took it. */
@@ -248,19 +257,20 @@ bool balloon_accepts(const struct balloon *balloon, uint64_t features);
 enum balloon_written {
 	BALLOON_WROTE_NOTHING,
 	BALLOON_WROTE_ACTUAL,
-	BALLOON_WROTE_COMMAND, /* cmd_reg: call balloon_acknowledged() on the
-				  device thread */
+	BALLOON_WROTE_COMMAND, /* cmd_reg, guest2host_cmd: call
+				  balloon_acknowledged() on the device thread */
 };
 
 /* Any thread. Bytes beyond the size read as 0 and swallow writes; only aligned
- * 4-byte writes to actual, poison_val and cmd_reg act. */
+ * 4-byte writes to actual, poison_val, cmd_reg and guest2host_cmd act. */
 void balloon_config_read(struct balloon *balloon, uint32_t offset, void *to,
 			 uint32_t length);
 enum balloon_written balloon_config_write(struct balloon *balloon,
 					  uint32_t offset, const void *from,
 					  uint32_t length);
 
-/* The driver acknowledged commands: what waited for that goes on. */
+/* The driver acknowledged commands: what waited for that goes on. With v17 it
+ * may have said STOP by it. */
 void balloon_acknowledged(struct balloon *balloon);
 
 /**

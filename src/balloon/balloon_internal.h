@@ -45,4 +45,11 @@ void balloon_report_set_state(struct balloon *balloon, enum report_state state);
 /* The device changed a register: tell the guest, if there is one running. */
 void balloon_config_changed(struct balloon *balloon);
 
+/* Set bits in the register of requests, and let the guest know; nothing unless
+ * it runs. What the request names was stored before. */
+void balloon_raise(struct balloon *balloon, uint32_t bits);
+
+/* The requests that the driver has not acknowledged. */
+uint32_t balloon_pending(const struct balloon *balloon);
+
 #endif

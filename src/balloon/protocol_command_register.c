@@ -23,24 +23,6 @@
 
 #include <linux/virtio_config.h>
 
-/* The request's register was stored; let the driver know (D-1). The interrupt
- * is raised for a bit that is set already, too: config_generation moves with
- * it, and a driver that lost one gets another. */
-static void raise_bit(struct balloon *balloon, uint32_t bit)
-{
-	if (!balloon->running)
-		return;
-	atomic_fetch_or_explicit(&balloon->config.cmd_reg, bit,
-				 memory_order_release);
-	balloon_config_changed(balloon);
-}
-
-static uint32_t pending(const struct balloon *balloon)
-{
-	return atomic_load_explicit(&balloon->config.cmd_reg,
-				    memory_order_acquire);
-}
-
 static void reset(struct balloon *balloon)
 {
 	atomic_store(&balloon->config.free_page_hint_cmd_id,
@@ -62,7 +44,7 @@ static void reset(struct balloon *balloon)
 static void start_if_possible(struct balloon *balloon)
 {
 	if (!balloon->report.deferred || balloon->report.sign_due ||
-	    pending(balloon) & BALLOON_CMD_REPORT)
+	    balloon_pending(balloon) & BALLOON_CMD_REPORT)
 		return;
 	balloon->report.deferred = false;
 	balloon->report.sign_due = true;
@@ -70,7 +52,7 @@ static void start_if_possible(struct balloon *balloon)
 	balloon->report.stop_raised = false;
 	atomic_store_explicit(&balloon->config.cmd_id_reg, balloon->report.id,
 			      memory_order_release);
-	raise_bit(balloon, BALLOON_CMD_REPORT_START);
+	balloon_raise(balloon, BALLOON_CMD_REPORT_START);
 }
 
 static void request_start(struct balloon *balloon)
@@ -91,17 +73,17 @@ static void request_stop(struct balloon *balloon)
 	    balloon->report.stop_raised)
 		return;
 	balloon->report.stop_raised = true;
-	raise_bit(balloon, BALLOON_CMD_REPORT_STOP);
+	balloon_raise(balloon, BALLOON_CMD_REPORT_STOP);
 }
 
 static void request_done(struct balloon *balloon)
 {
-	raise_bit(balloon, BALLOON_CMD_REPORT_DONE);
+	balloon_raise(balloon, BALLOON_CMD_REPORT_DONE);
 }
 
 static void request_target(struct balloon *balloon)
 {
-	raise_bit(balloon, BALLOON_CMD_BALLOONING);
+	balloon_raise(balloon, BALLOON_CMD_BALLOONING);
 }
 
 /* The sign was taken; it counts as given when it has been returned (D-5). While
@@ -156,7 +138,7 @@ static void activated(struct balloon *balloon)
 {
 	if (balloon->report.state == REPORT_CLOSED && !balloon->report.sign_due)
 		balloon_report_set_state(balloon, REPORT_IDLE);
-	if (pending(balloon))
+	if (balloon_pending(balloon))
 		balloon_config_changed(balloon);
 }
 
@@ -164,7 +146,7 @@ static void activated(struct balloon *balloon)
 static bool loaded(const struct balloon *balloon)
 {
 	uint32_t id = atomic_load(&balloon->config.cmd_id_reg);
-	uint32_t bits = pending(balloon);
+	uint32_t bits = balloon_pending(balloon);
 
 	if (bits & ~BALLOON_CMD_KNOWN || id == VIRTIO_BALLOON_CMD_ID_DONE)
 		return false;
@@ -190,6 +172,9 @@ const struct balloon_protocol balloon_protocol_command_register = {
 	.feature = 1ull << BALLOON_F_COMMAND_REGISTER,
 	.needs = 1ull << VIRTIO_F_VERSION_1 |
 		 1ull << VIRTIO_BALLOON_F_FREE_PAGE_HINT,
+	.command_at = BALLOON_CMD_REG,
+	.command_id_at = BALLOON_CMD_ID_REG,
+	.acknowledge_at = BALLOON_CMD_REG,
 	.config_size = BALLOON_CMD_ID_REG + 4,
 	.reset = reset,
 	.request_start = request_start,

@@ -50,8 +50,8 @@ static const struct argp_option options[] = {
 	  "The balloon: target=SIZE (what the guest keeps), hinting=on|off, "
 	  "reporting=on|off, stats=on|off, poison=on|off, "
 	  "deflate-on-oom=on|off, must-tell-host=on|off, "
-	  "numbering=packed|spec, protocol=standard|command-register; there is "
-	  "one by default, with everything on", 0 },
+	  "numbering=packed|spec, protocol=standard|command-register|v17; "
+	  "there is one by default, with everything on", 0 },
 	{ "no-balloon", OPTION_NO_BALLOON, NULL, 0, "No balloon", 0 },
 	{ "serial", OPTION_SERIAL, "WHERE", 0,
 	  "Serial port: stdio (default), file:PATH, unix:PATH or none", 0 },
@@ -122,7 +122,7 @@ static int parse_protocol(const char *value, struct balloon_options *offer,
 	offer->protocol = balloon_protocol_find(value ? value : "");
 	if (!offer->protocol)
 		return error_set(err, "--balloon protocol=%s: it can be "
-				 "standard or command-register",
+				 "standard, command-register or v17",
 				 value ? value : "");
 	return 0;
 }

@@ -98,6 +98,7 @@ static const struct feature {
 	{ VIRTIO_BALLOON_F_PAGE_POISON, "poison" },
 	{ VIRTIO_BALLOON_F_REPORTING, "reporting" },
 	{ BALLOON_F_COMMAND_REGISTER, "command-register" },
+	{ BALLOON_F_V17, "v17" },
 	{ VIRTIO_RING_F_INDIRECT_DESC, "indirect" },
 	{ VIRTIO_RING_F_EVENT_IDX, "event-idx" },
 	{ VIRTIO_F_VERSION_1, "version-1" },

@@ -100,6 +100,10 @@ choices() {
 	choice no yes yes standard hinting=off
 	BALLOON=protocol=command-register,numbering=spec,stats=off
 	choice yes yes no command-register numbering=spec
+	BALLOON=protocol=v17
+	choice yes yes yes v17
+	choice yes yes yes standard protocol=standard
+	choice no yes yes standard hinting=off
 	BALLOON=protocol=standard
 	pass "$choices choices of features, numberings and protocols, each moved"
 }

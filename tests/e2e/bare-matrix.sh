@@ -5,7 +5,7 @@
 #
 #   bare-matrix.sh PROTOCOL BACKING CPUS FEATURES
 #
-# PROTOCOL: standard or command-register. BACKING: anonymous, memfd or hugetlb.
+# PROTOCOL: standard, command-register or v17. BACKING: anonymous, memfd or hugetlb.
 # FEATURES: on, or off: the balloon offers what its protocol needs and no more.
 . "${0%/*}/lib.sh"
 
@@ -110,7 +110,9 @@ report here
 move here there --verify
 intact there 96
 if [ $hints = yes ]; then
-	[ "$(figure there .hints_received)" -gt 0 ] || fail "no hints came"
+	# With v17 the guest's STOP may overtake all of a report.
+	[ "$(figure there .hints_received)" -gt 0 ] ||
+		[ "$PROTOCOL" = v17 ] || fail "no hints came"
 	[ "$(counter there window)" -gt 0 ] ||
 		fail "no block was written in the window"
 else

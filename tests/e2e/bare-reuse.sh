@@ -28,6 +28,7 @@ agent vm0.serial dirty 120 4 >/dev/null || fail "dirty"
 agent vm0.serial take 3 >/dev/null || fail "take"
 
 intact=0
+hinted=0
 move=0
 while [ "$move" -lt "$MOVES" ]; do
 	from=vm$move
@@ -37,6 +38,7 @@ while [ "$move" -lt "$MOVES" ]; do
 	agent "$to.serial" check >"$OUT/check" ||
 		fail "move $move: memory differs: $(cat "$OUT/check")"
 	intact=$((intact + 1))
+	[ "$(figure "$to" .hints_received)" = 0 ] || hinted=$((hinted + 1))
 	[ "$move" = "$MOVES" ] && break
 	agent "$to.serial" untake >/dev/null || fail "untake"
 	rm -f "$from".* "$OUT/$from".*
@@ -44,8 +46,9 @@ done
 
 taken=$(counter "$to" taken)
 window=$(counter "$to" window)
-hints=$(figure "$to" .hints_received)
-[ "$hints" -gt 0 ] || fail "no hints came in the last move"
+# With v17 the guest's STOP may overtake all of a report.
+[ "$hinted" = "$MOVES" ] || { [ "$PROTOCOL" = v17 ] && [ "$hinted" -gt 0 ]; } ||
+	fail "hints came in $hinted of $MOVES moves only"
 [ "$(balloon_of "$to" .protocol)" = "$PROTOCOL" ] ||
 	fail "the guest does not speak $PROTOCOL"
 pass "$PROTOCOL: $intact of $MOVES migrations intact"
@@ -53,4 +56,4 @@ pass "$PROTOCOL: $intact of $MOVES migrations intact"
 [ "$window" -ge $((MOVES * 5)) ] ||
 	fail "only $window of $taken blocks were written before the device saw them"
 pass "$window of $taken blocks taken back were written in the window"
-note "last move: $hints hints, $(figure "$to" .pages_hinted) pages left out"
+note "last move: $(figure "$to" .hints_received) hints, $(figure "$to" .pages_hinted) pages left out"

@@ -39,7 +39,8 @@ refuses 2 "'speed'" run $K --memory 64M --balloon=speed=1
 refuses 2 "'speed'" run $K --memory 64M --balloon speed=1
 refuses 2 "'pigeon'" run $K --memory 64M pigeon
 refuses 2 'hinting=maybe' run $K --memory 64M --balloon=hinting=maybe
-refuses 2 'protocol=v99' run $K --memory 64M --balloon=protocol=v99
+refuses 2 'protocol=v99: it can be standard, command-register or v17' \
+	run $K --memory 64M --balloon=protocol=v99
 refuses 2 'numbering=odd' run $K --memory 64M --balloon=numbering=odd
 refuses 2 'protocol=' run $K --memory 64M --balloon=protocol
 for key in reporting stats poison deflate-on-oom must-tell-host; do
@@ -52,6 +53,8 @@ refuses 2 'it needs hinting=on' run $K --memory 64M \
 	--balloon=protocol=command-register,hinting=off
 refuses 2 'it needs hinting=on' run $K --memory 64M \
 	--balloon=hinting=off --balloon=protocol=command-register
+refuses 2 'protocol=v17 .* it needs hinting=on' run $K --memory 64M \
+	--balloon=protocol=v17,hinting=off
 refuses 2 'anonymous, memfd or hugetlb' run $K --memory 64M --backing feathers
 refuses 2 "--backing : " run $K --memory 64M --backing=
 refuses 2 "--backing pigeon" run --incoming unix:x --backing pigeon

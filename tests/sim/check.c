@@ -14,6 +14,7 @@
 
 static struct {
 	bool asked, accepting;
+	bool trusted; /* fault v17_trusts_stop */
 	uint32_t id;
 	struct frames hinted;
 	uint64_t hints;
@@ -142,13 +143,29 @@ static void check_start(uint32_t id)
 	tally.starts++;
 }
 
+/* START takes a STOP back (W-3). */
+static void check_v17_start(uint32_t id)
+{
+	const struct balloon *balloon = &world.here->balloon;
+	uint32_t bits = atomic_load(&balloon->config.cmd_reg);
+
+	if (!(bits & BALLOON_V17_REPORT_START) ||
+	    bits & BALLOON_V17_REPORT_STOP ||
+	    balloon->report.state != REPORT_REQUESTED ||
+	    id != balloon->report.id)
+		fail("START", "%#x beside commands %#x, state %s", id, bits,
+		     report_state_name(balloon->report.state));
+	world.guest.starts++;
+	tally.starts++;
+}
+
 void check_registers(void)
 {
 	uint32_t id = atomic_load(&world.here->balloon.config.cmd_id_reg);
 
 	if (id != world.guest.seen_cmd_id && id &&
 	    world.guest.driver == DRIVER_OK)
-		check_start(id);
+		(world.guest.v17 ? check_v17_start : check_start)(id);
 	world.guest.seen_cmd_id = id;
 }
 
@@ -179,6 +196,7 @@ void model_start(struct host *host)
 	world.last_id = id;
 	model.asked = true;
 	model.accepting = false;
+	model.trusted = false;
 	model.id = id;
 	model.hinted = (struct frames){ { 0 } };
 	model.hints = 0;
@@ -189,11 +207,19 @@ void model_close(void)
 	model.asked = model.accepting = false;
 }
 
+void model_hear_stop(void)
+{
+	model.trusted = model.asked || model.accepting;
+	model_close();
+}
+
 /* Fault: late pages are left out all the same. */
 static void count_late(const struct host *host, struct page_run run)
 {
-	if (world.moving && world.from == host && !model.asked)
-		page_set_remove(&world.source.to_send, run);
+	if (!world.moving || world.from != host || model.asked)
+		return;
+	page_set_remove(&world.source.to_send, run);
+	page_set_add(&world.source.left_out, run);
 }
 
 static void model_block(const struct host *host, struct page_run run)
@@ -208,7 +234,9 @@ static void model_block(const struct host *host, struct page_run run)
 	model.hints += model.accepting;
 	tally.hints += model.accepting;
 	tally.hinted_pages += model.accepting ? run.count : 0;
-	if (!model.accepting && fault(FAULT_COUNT_AFTER_STOP))
+	if (!model.accepting && (fault(FAULT_COUNT_AFTER_STOP) ||
+				 (fault(FAULT_V17_TRUSTS_STOP) &&
+				  model.trusted)))
 		count_late(host, run);
 }
 
@@ -287,8 +315,9 @@ static void check_report(void)
 	if (guest->in_state[PAGE_HELD])
 		fail("DONE", "%u pages did not come back",
 		     guest->in_state[PAGE_HELD]);
-	if (guest->open || (!guest->commands && model.ids != model.signs) ||
-	    (guest->commands && guest->starts != model.signs))
+	if (guest->open ||
+	    (guest->commands && guest->starts != model.signs) ||
+	    (!guest->commands && !guest->v17 && model.ids != model.signs))
 		fail("sign", "%llu starts, %llu ids, %llu signs",
 		     (unsigned long long)guest->starts,
 		     (unsigned long long)model.ids,

@@ -134,12 +134,20 @@ static void do_reset(struct host *host)
 	balloon_reset(&host->balloon);
 }
 
+static void note_stop(const struct host *host)
+{
+	if (world.guest.v17 && atomic_load(&host->balloon.config.acknowledged) &
+				       BALLOON_V17_REPORT_STOP)
+		model_hear_stop();
+}
+
 static void serve_posts(struct host *host)
 {
 	enum virtio_device_event event;
 
 	if (host->acknowledged) {
 		host->acknowledged = false;
+		note_stop(host);
 		balloon_acknowledged(&host->balloon);
 		edge();
 	}

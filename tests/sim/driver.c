@@ -120,7 +120,8 @@ void driver_boot(void)
 
 	/* A driver that does not know the commands gets the standard way. */
 	if (chance(16))
-		features &= ~(1ull << BALLOON_F_COMMAND_REGISTER);
+		features &= ~(1ull << BALLOON_F_COMMAND_REGISTER |
+			      1ull << BALLOON_F_V17);
 	virtio_device_set_status(device, VIRTIO_CONFIG_S_ACKNOWLEDGE |
 						 VIRTIO_CONFIG_S_DRIVER);
 	virtio_device_set_features(device, 0, (uint32_t)features);
@@ -129,6 +130,7 @@ void driver_boot(void)
 						 VIRTIO_CONFIG_S_FEATURES_OK);
 	guest->features = features;
 	guest->commands = features >> BALLOON_F_COMMAND_REGISTER & 1;
+	guest->v17 = features >> BALLOON_F_V17 & 1;
 	for (queue = 0; queue < BALLOON_QUEUES; queue++)
 		lay_out(queue, features);
 	memset(guest->handler, 0, sizeof(guest->handler));
@@ -139,7 +141,7 @@ void driver_boot(void)
 	virtio_device_set_status(device, device->status |
 						 VIRTIO_CONFIG_S_DRIVER_OK);
 	trace("driver: begins, %s", guest->commands ? "command-register" :
-	      "standard");
+	      guest->v17 ? "v17" : "standard");
 }
 
 /* The driver is unloaded: it gives back what it holds, then resets the device
@@ -305,6 +307,56 @@ static void commands_step(struct handler *handler)
 	}
 }
 
+/* Whoever writes STOP hands over no more (W-12). */
+static void v17_write(uint32_t bits)
+{
+	struct guest *guest = &world.guest;
+
+	if (bits & BALLOON_V17_REPORT_STOP) {
+		guest->stopped = true;
+		guest->open = false;
+	}
+	driver_write(BALLOON_V17_GUEST2HOST_CMD, bits);
+}
+
+void driver_v17_stop(void)
+{
+	v17_write(BALLOON_V17_REPORT_STOP);
+}
+
+static void v17_end(struct handler *handler)
+{
+	const struct v17_driver *driver = &world.guest.v17_driver;
+
+	world.guest.adjust.target = driver->target;
+	if (driver->acknowledged & BALLOON_V17_REPORT_START)
+		world.guest.sign_alone = driver->acknowledged &
+					 BALLOON_V17_REPORT_STOP;
+	trace("driver: handled %#x, id %#x", driver->acknowledged,
+	      driver->cmd_id);
+	handler->busy = false;
+	take_effect();
+}
+
+static void v17_step(struct handler *handler)
+{
+	uint32_t offset;
+
+	switch (v17_driver_handle(&world.guest.v17_driver, &offset,
+				  &handler->value)) {
+	case COMMAND_ACCESS_READ:
+		handler->value = driver_read(offset);
+		trace("driver: reads %#x at %u", handler->value, offset);
+		break;
+	case COMMAND_ACCESS_WRITE:
+		v17_write(handler->value);
+		break;
+	case COMMAND_ACCESS_END:
+		v17_end(handler);
+		break;
+	}
+}
+
 /* Fault: reads first, and acknowledges then. What was read goes to the driver
  * half in the order that it asks in. */
 static void late_acknowledgement(struct handler *handler)
@@ -371,7 +423,9 @@ void handler_step(void)
 		handler++;
 	if (!begin(handler))
 		return;
-	if (!world.guest.commands)
+	if (world.guest.v17)
+		v17_step(handler);
+	else if (!world.guest.commands)
 		standard_step(handler);
 	else if (fault(FAULT_ACK_AFTER_READ))
 		late_acknowledgement(handler);

@@ -27,6 +27,7 @@ const struct fault_kind fault_kinds[FAULTS] = {
 	[FAULT_WORKER_CLEARS_STOP] = { "worker_clears_stop", "G-3", 1 },
 	[FAULT_HANDLER_RELEASES] = { "handler_releases", "G-7", 1 },
 	[FAULT_ONE_BUFFER] = { "one_buffer", "G-6", 1 },
+	[FAULT_V17_TRUSTS_STOP] = { "v17_trusts_stop", "W-5", 2 },
 	[FAULT_DESTINATION_FORGETS] = { "destination_forgets", "D-9", 1 },
 	[FAULT_COMMIT_TOO_EARLY] = { "commit_too_early", "COMMIT", -1 },
 	[FAULT_RUN_BESIDE_STOP] = { "run_beside_stop", "-", -1 },

@@ -34,6 +34,7 @@ enum fault {
 	FAULT_WORKER_CLEARS_STOP,
 	FAULT_HANDLER_RELEASES,
 	FAULT_ONE_BUFFER,
+	FAULT_V17_TRUSTS_STOP,
 	/* The move. */
 	FAULT_DESTINATION_FORGETS,
 	FAULT_COMMIT_TOO_EARLY,
@@ -45,7 +46,7 @@ struct fault_kind {
 	const char *name;
 	const char *rule;
 	int protocol;	/* where it can happen: 0 standard, 1
-			   command-register, -1 both */
+			   command-register, 2 v17, -1 all */
 };
 
 extern const struct fault_kind fault_kinds[FAULTS];

@@ -114,7 +114,7 @@ void host_create(struct host *host, bool incoming)
 		.statistics = world.setup.offered >> VIRTIO_BALLOON_F_STATS_VQ
 			      & 1,
 		.must_tell_host = true,
-		.protocol = world.setup.protocol,
+		.protocol = sim_protocols[world.setup.protocol],
 	};
 
 	create_memory(host);

@@ -64,8 +64,8 @@ static void report_failure(const struct options *options, uint64_t seed)
 	printf("play again: sim --seed %" PRIu64 " --limit %" PRIu64 " --trace",
 	       seed, limit);
 	if (options->protocol >= 0)
-		printf(" --protocol %s", options->protocol ?
-		       "command-register" : "standard");
+		printf(" --protocol %s",
+		       sim_protocols[options->protocol]->name);
 	if (options->fault)
 		printf(" --fault %s", fault_kinds[options->fault].name);
 	printf("\n  %s: %s\n", world.failed ? world.failed : "nothing",
@@ -78,10 +78,11 @@ static void print_tally(double seconds)
 	const struct tally *t = &tally;
 
 	printf("%" PRIu64 " schedules in %.1f s, %.0f a second, %.0f steps "
-	       "each; %" PRIu64 " standard, %" PRIu64 " command-register\n",
+	       "each; %" PRIu64 " standard, %" PRIu64 " command-register, %"
+	       PRIu64 " v17\n",
 	       t->schedules, seconds, t->schedules / seconds,
 	       (double)t->steps / t->schedules, t->by_protocol[0],
-	       t->by_protocol[1]);
+	       t->by_protocol[1], t->by_protocol[2]);
 	printf("moves: %" PRIu64 " begun, %" PRIu64 " committed, %" PRIu64
 	       " cancelled, %" PRIu64 " failed, %" PRIu64 " guests lost with "
 	       "the link; %" PRIu64 " verified, %" PRIu64 " of guests that "
@@ -165,7 +166,7 @@ static void usage(void)
 
 	fprintf(stderr, "usage: sim [--seeds N] [--seconds S] [--seed X "
 		"[--trace] [--limit N]] [--first X]\n"
-		"           [--protocol standard|command-register] "
+		"           [--protocol standard|command-register|v17] "
 		"[--fault NAME] | --faults\nfaults:");
 	for (i = 1; i < FAULTS; i++)
 		fprintf(stderr, " %s", fault_kinds[i].name);
@@ -175,11 +176,13 @@ static void usage(void)
 
 static int protocol_of(const char *name)
 {
-	if (!strcmp(name, "standard"))
-		return 0;
-	if (strcmp(name, "command-register"))
-		usage();
-	return 1;
+	unsigned int i;
+
+	for (i = 0; i < PROTOCOLS; i++)
+		if (!strcmp(name, sim_protocols[i]->name))
+			return i;
+	usage();
+	return -1;
 }
 
 static void parse(struct options *options, int argc, char **argv)

@@ -208,7 +208,8 @@ static int host_ops_load_state(void *of, uint32_t kind, uint32_t instance,
 	for (i = 0; i < VIRTIO_DEVICE_MAX_QUEUES; i++)
 		host->virtio.queue[i] = saved.layout[i];
 	host->features = saved.accepted;
-	world.keeps_irqs = world.keeps_irqs && world.guest.commands;
+	world.keeps_irqs = world.keeps_irqs &&
+			   (world.guest.commands || world.guest.v17);
 	host->config_irq = world.keeps_irqs ? false : saved.config_irq;
 	host->queue_irq = saved.queue_irq;
 	if (balloon_load(&host->balloon, &saved.balloon) < 0)
@@ -226,7 +227,7 @@ static void arrive(struct host *host, bool run)
 	guest_moved_to(host);
 	device_done(host);
 	/* Interrupts of the move may have got lost, and are raised again. With
-	 * commands, what is pending tells of itself (D-9). */
+	 * commands, what is pending tells of itself (D-9, W-9). */
 	if (!world.keeps_irqs) {
 		host->config_irq = true;
 		host->queue_irq = (1u << BALLOON_QUEUES) - 1;

@@ -29,6 +29,12 @@ static const char *const actor_names[ACTORS] = {
 	"handler", "worker", "adjust", "boot", "allocator",
 };
 
+const struct balloon_protocol *const sim_protocols[PROTOCOLS] = {
+	&balloon_protocol_standard,
+	&balloon_protocol_command_register,
+	&balloon_protocol_v17,
+};
+
 unsigned int draw(unsigned int n)
 {
 	if (world.calm)
@@ -111,21 +117,29 @@ static void draw_features(struct random *random, struct setup *setup)
 		setup->offered |= 1ull << VIRTIO_BALLOON_F_REPORTING;
 	setup->wanted = setup->offered | 1ull << VIRTIO_F_VERSION_1 |
 			1ull << VIRTIO_BALLOON_F_FREE_PAGE_HINT |
-			1ull << BALLOON_F_COMMAND_REGISTER;
+			1ull << BALLOON_F_COMMAND_REGISTER |
+			1ull << BALLOON_F_V17;
 	if (one_in(random, 2))
 		setup->wanted |= 1ull << VIRTIO_RING_F_EVENT_IDX;
 	if (one_in(random, 2))
 		setup->wanted |= 1ull << VIRTIO_BALLOON_F_MUST_TELL_HOST;
 }
 
+/* The one that shows how it is not to be done is drawn less often. */
+static unsigned int draw_protocol(struct random *random)
+{
+	unsigned int die = below(random, 12);
+
+	return die < 2 ? 2 : die % 2;
+}
+
 static void draw_setup(struct random *random, int protocol)
 {
 	struct setup *setup = &world.setup;
 
-	setup->command_register = protocol < 0 ? one_in(random, 2) : protocol;
-	setup->protocol = setup->command_register ?
-				  &balloon_protocol_command_register :
-				  &balloon_protocol_standard;
+	setup->protocol = draw_protocol(random);
+	if (protocol >= 0)
+		setup->protocol = protocol;
 	setup->ring_size = 4u << below(random, 3);
 	draw_features(random, setup);
 	setup->initially_set = !one_in(random, 4);
@@ -376,6 +390,6 @@ bool schedule_run(uint64_t seed, uint64_t limit, enum fault fault,
 	}
 	tally.schedules++;
 	tally.steps += world.step;
-	tally.by_protocol[world.setup.command_register]++;
+	tally.by_protocol[world.setup.protocol]++;
 	return !world.failed;
 }

@@ -19,7 +19,7 @@
 
 #include "balloon/balloon.h"
 #include "balloon/balloon_driver.h"
-#include "balloon/command_driver.h"
+#include "balloon/v17_driver.h"
 #include "memory/backing.h"
 #include "memory/dirty_log.h"
 #include "migration/destination.h"
@@ -276,8 +276,10 @@ struct guest {
 	enum driver_state driver;
 	uint64_t features;
 	bool commands; /* speaks command-register */
+	bool v17;      /* speaks that */
 	struct vring_driver ring[BALLOON_QUEUES];
 	struct report_driver standard;
+	struct v17_driver v17_driver;
 	struct handler handler[2];
 	bool handler_wanted; /* once by itself after DRIVER_OK */
 
@@ -287,7 +289,7 @@ struct guest {
 	uint32_t current; /* id of the report that is open */
 	struct sent sent[SENT_MAX];
 	uint16_t taken; /* by the device, of those sent */
-	/* By what the handler has heard (G-3, G-4, G-7). */
+	/* By what the handler has heard (G-3, G-4, G-7, W-12). */
 	bool stopped, sign_alone, done_handled;
 
 	struct adjust adjust;
@@ -331,6 +333,7 @@ void driver_kick(enum balloon_queue queue);
 uint32_t driver_read(uint32_t offset);
 void driver_write(uint32_t offset, uint32_t value);
 struct command_driver *driver_commands(void);
+void driver_v17_stop(void);
 
 /* adjust.c */
 void adjust_boot(void);
@@ -346,10 +349,14 @@ void worker_step(void);
 
 /* -------------------------------------------------------------- world --- */
 
+#define PROTOCOLS 3u
+
+/* By the numbers of fault.h. */
+extern const struct balloon_protocol *const sim_protocols[PROTOCOLS];
+
 /* What a seed decides before the first step. */
 struct setup {
-	const struct balloon_protocol *protocol;
-	bool command_register;
+	unsigned int protocol;
 	unsigned int ring_size;
 	uint64_t offered, wanted;
 	bool initially_set, manual_clear;
@@ -388,7 +395,7 @@ struct tally {
 	uint64_t verified, zeroing, paused, resets, driver_resets;
 	uint64_t hints, hinted_pages, left_out, taken, window, read;
 	uint64_t targets, statistics, starts, signs;
-	uint64_t by_protocol[2];
+	uint64_t by_protocol[PROTOCOLS];
 };
 
 struct world {
@@ -473,6 +480,8 @@ void check_state_change(enum report_state from, enum report_state to);
 void model_reset(void);
 void model_start(struct host *host);
 void model_close(void);
+/* The guest's STOP of v17 is heard: as close; and by the host of the fault. */
+void model_hear_stop(void);
 void model_served(struct host *host);
 
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * The worker of the free page report, of either protocol, as the bare guest has
+ * The worker of the free page report, of any protocol, as the bare guest has
  * it: the driver half decides, this sends. It sleeps when there is nothing to
  * do, until the handler has run or a buffer came back.
  */
@@ -27,6 +27,7 @@ void worker_boot(void)
 
 	report_driver_init(&guest->standard);
 	command_driver_init(driver_commands());
+	v17_driver_init(&guest->v17_driver);
 	guest->awake = true;
 	guest->open = guest->stopped = guest->sign_alone = false;
 	guest->done_handled = false;
@@ -68,6 +69,8 @@ static enum report_step next_step(unsigned int room, uint32_t *id)
 	enum report_step step;
 
 	*id = VIRTIO_BALLOON_CMD_ID_STOP;
+	if (world.guest.v17)
+		return v17_driver_next(&world.guest.v17_driver, room, id);
 	if (!world.guest.commands)
 		return next_standard(room, id);
 	driver = driver_commands();
@@ -83,6 +86,8 @@ static void no_more_blocks(void)
 {
 	if (world.guest.commands)
 		command_driver_exhausted(driver_commands());
+	else if (world.guest.v17)
+		v17_driver_exhausted(&world.guest.v17_driver);
 	else
 		report_driver_exhausted(&world.guest.standard);
 }
@@ -136,10 +141,13 @@ static void send_id(uint32_t id)
 {
 	struct guest *guest = &world.guest;
 
-	if (guest->open)
+	/* With v17 the next START ends a report, too (W-13). */
+	if (guest->open && !guest->v17)
 		fail("sign", "id %#x while another report is open", id);
-	if (guest->commands && guest->sign_alone)
+	if (guest->sign_alone)
 		fail("stop", "id %#x although its STOP came with START", id);
+	if (guest->v17)
+		guest->stopped = false;
 	guest->done_handled = false;
 	guest->open = true;
 	guest->current = id;
@@ -154,8 +162,14 @@ static void send_sign(void)
 	guest->open = false;
 	guest->signs++;
 	tally.signs++;
-	if (!fault(FAULT_SIGN_FORGOTTEN))
+	if (fault(FAULT_SIGN_FORGOTTEN))
+		return;
+	if (!guest->v17) {
 		send_word(VIRTIO_BALLOON_CMD_ID_STOP);
+		return;
+	}
+	kick();
+	driver_v17_stop();
 }
 
 /* A run of free pages around a free one. */
@@ -180,7 +194,7 @@ static void send_block(void)
 	struct page_run run;
 	uint64_t frame;
 
-	if (guest->commands && guest->stopped)
+	if (guest->stopped)
 		fail("stop", "a block behind STOP or DONE");
 	if (!free_run(&run)) {
 		no_more_blocks();
@@ -195,7 +209,7 @@ static void send_block(void)
 	}
 	send(run.first << GUEST_PAGE_SHIFT, run.count << GUEST_PAGE_SHIFT,
 	     false);
-	if (!ring()->free)
+	if (!ring()->free && !guest->v17)
 		fail("room", "no slot is left for the sign");
 	note_sent((struct sent){ .kind = SENT_BLOCK, .run = run });
 	trace("driver: hands over %llu+%llu", (unsigned long long)run.first,
@@ -211,10 +225,14 @@ static void release(void)
 	trace("driver: takes back all it holds");
 	if (guest->commands && !guest->done_handled)
 		fail("DONE", "blocks are taken back unasked");
+	if (guest->v17 && guest->open && !guest->v17_driver.start)
+		fail("DONE", "blocks are taken back before STOP");
 	guest->done_handled = false;
 	guest_give_back(PAGE_HELD);
 	if (guest->commands)
 		command_driver_released(driver_commands());
+	else if (guest->v17)
+		v17_driver_released(&guest->v17_driver);
 	else
 		report_driver_released(&guest->standard);
 }
