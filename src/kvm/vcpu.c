@@ -27,7 +27,8 @@
 int kvm_vcpu_create(struct kvm_vcpu *vcpu, struct kvm_vm *vm, unsigned int id,
 		    struct error *err)
 {
-	*vcpu = (struct kvm_vcpu){ .vm = vm, .id = id, .run = MAP_FAILED };
+	*vcpu = (struct kvm_vcpu){ .vm = vm, .id = id, .run = MAP_FAILED,
+				    .stats_fd = -1 };
 	vcpu->fd = ioctl(vm->vm_fd, KVM_CREATE_VCPU, id);
 	if (vcpu->fd < 0)
 		return error_set_errno(err, errno, "KVM vCPU %u", id);
@@ -38,6 +39,8 @@ int kvm_vcpu_create(struct kvm_vcpu *vcpu, struct kvm_vm *vm, unsigned int id,
 		kvm_vcpu_destroy(vcpu);
 		return -1;
 	}
+	/* Now: asked for later it would wait for the vCPU to leave the guest. */
+	vcpu->stats_fd = ioctl(vcpu->fd, KVM_GET_STATS_FD, NULL);
 	return 0;
 }
 
@@ -45,10 +48,12 @@ void kvm_vcpu_destroy(struct kvm_vcpu *vcpu)
 {
 	if (vcpu->run && vcpu->run != MAP_FAILED)
 		munmap(vcpu->run, vcpu->vm->run_size);
+	if (vcpu->stats_fd >= 0)
+		close(vcpu->stats_fd);
 	if (vcpu->fd >= 0)
 		close(vcpu->fd);
 	vcpu->run = MAP_FAILED;
-	vcpu->fd = -1;
+	vcpu->fd = vcpu->stats_fd = -1;
 }
 
 int kvm_supported_cpuid(const struct kvm_vm *vm, struct kvm_cpuid2 *table,

@@ -18,6 +18,7 @@ struct kvm_vcpu {
 	struct kvm_vm *vm; /* not owned */
 	unsigned int id;   /* also its APIC id */
 	int fd;
+	int stats_fd; /* -1 where KVM has none */
 	struct kvm_run *run; /* shared with the kernel */
 };
 
@@ -40,6 +41,21 @@ struct vcpu_start {
 	uint64_t gdt, gdt_size; /* bytes; 0 for none */
 	uint16_t code, data;  /* selectors */
 };
+
+/* What KVM counts of a vCPU, since its creation. */
+enum kvm_exits {
+	KVM_EXITS_ALL,
+	KVM_EXITS_MMIO, /* handed to us: an access to a device's registers */
+	KVM_EXITS_IO,	/* port */
+	KVM_EXITS_HALT,
+	KVM_EXITS_SIGNAL,
+	KVM_EXITS_INJECTED, /* interrupts, no exits of their own */
+	KVM_EXITS,
+};
+
+/* Add this vCPU's to @counts[KVM_EXITS]. Any thread, while it runs.
+ * Return: 0, or -1 when KVM counts nothing */
+int kvm_vcpu_add_exits(const struct kvm_vcpu *vcpu, uint64_t *counts);
 
 /* What KVM can show a guest here. @table has room for @capacity entries.
  * Return: entries, or -1 with @err */

@@ -86,6 +86,7 @@ static void on_interrupt(void *host, enum balloon_queue queue)
 
 	if (index < 0)
 		return;
+	atomic_fetch_add(&device->traffic.queue_interrupts, 1);
 	scoped_lock(device->lock);
 	virtio_pci_queue_interrupt(&device->pci, index);
 }
@@ -94,6 +95,7 @@ static void on_config_changed(void *host)
 {
 	struct balloon_device *device = host;
 
+	atomic_fetch_add(&device->traffic.config_interrupts, 1);
 	scoped_lock(device->lock);
 	virtio_pci_config_interrupt(&device->pci);
 }
@@ -133,7 +135,7 @@ void balloon_device_activate(struct balloon_device *device,
 		int index = balloon_queue_number(&device->balloon, queue);
 
 		if (index >= 0)
-			device_thread_kick(&device->thread, index);
+			device_thread_look(&device->thread, index);
 	}
 }
 
@@ -212,6 +214,7 @@ static void on_config_read(void *owner, uint32_t offset, void *to,
 {
 	struct balloon_device *device = owner;
 
+	atomic_fetch_add(&device->traffic.config_reads, 1);
 	balloon_config_read(&device->balloon, offset, to, length);
 }
 
@@ -220,6 +223,7 @@ static void on_config_write(void *owner, uint32_t offset, const void *from,
 {
 	struct balloon_device *device = owner;
 
+	atomic_fetch_add(&device->traffic.config_writes, 1);
 	switch (balloon_config_write(&device->balloon, offset, from, length)) {
 	case BALLOON_WROTE_ACTUAL:
 		if (device->actual_changed)
@@ -551,6 +555,7 @@ static void call_view(void *argument)
 	view->broken = balloon->broken;
 	view->protocol = balloon->protocol;
 	view->poison = balloon->poison;
+	view->kicks = call->device->thread.kicks;
 	view->command_id = atomic_load(
 		balloon->protocol->feature ?
 			&balloon->config.cmd_id_reg :
@@ -572,6 +577,11 @@ void balloon_device_view(struct balloon_device *device,
 	view->discarded = atomic_load(&device->discarded);
 	view->discard_errors = atomic_load(&device->discard_errors);
 	view->discard_kept = atomic_load(&device->kept);
+	view->config_reads = atomic_load(&device->traffic.config_reads);
+	view->config_writes = atomic_load(&device->traffic.config_writes);
+	view->config_interrupts =
+		atomic_load(&device->traffic.config_interrupts);
+	view->queue_interrupts = atomic_load(&device->traffic.queue_interrupts);
 	device_thread_call(&device->thread, call_view, &call);
 	scoped_lock(device->lock);
 	view->offered = device->virtio.offered;

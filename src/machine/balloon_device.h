@@ -33,6 +33,10 @@ struct balloon_view {
 	struct balloon_counters counters;
 	uint64_t discarded, discard_errors; /* pages; runs */
 	uint64_t discard_kept; /* pages that are parts of a host page */
+	/* Between driver and device: accesses to the configuration space,
+	 * notifications of queues, interrupts raised. */
+	uint64_t config_reads, config_writes, kicks;
+	uint64_t config_interrupts, queue_interrupts;
 };
 
 struct balloon_device {
@@ -59,6 +63,10 @@ struct balloon_device {
 
 	atomic_bool acknowledged; /* the driver wrote cmd_reg */
 	_Atomic uint64_t discarded, discard_errors, kept;
+	struct {
+		_Atomic uint64_t config_reads, config_writes;
+		_Atomic uint64_t config_interrupts, queue_interrupts;
+	} traffic; /* see struct balloon_view */
 
 	void (*actual_changed)(void *owner); /* any thread */
 	void *owner;

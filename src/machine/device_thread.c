@@ -26,12 +26,14 @@ static void ring(int fd)
 		;
 }
 
-static void silence(int fd)
+/* Return: how often it was rung since the last time */
+static uint64_t silence(int fd)
 {
-	uint64_t count;
+	uint64_t count = 0;
 
 	while (read(fd, &count, sizeof(count)) < 0 && errno == EINTR)
 		;
+	return count;
 }
 
 /* Carries out what others asked for. Posts come first: a pause posts nothing
@@ -90,7 +92,7 @@ static void gather(struct device_thread *thread)
 			silence(thread->wake_fd);
 			continue;
 		}
-		silence(thread->kick_fd[index]);
+		thread->kicks += silence(thread->kick_fd[index]);
 		thread->kicked |= 1u << index;
 	}
 }
@@ -211,6 +213,12 @@ void device_thread_kick(struct device_thread *thread, unsigned int queue)
 {
 	if (queue < DEVICE_THREAD_QUEUES)
 		ring(thread->kick_fd[queue]);
+}
+
+void device_thread_look(struct device_thread *thread, unsigned int queue)
+{
+	if (queue < DEVICE_THREAD_QUEUES)
+		thread->kicked |= 1u << queue;
 }
 
 static void go_quiet(void *argument)

@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/error.h"
 
@@ -34,6 +35,7 @@ struct device_thread {
 	bool post, quit;
 	bool quiet;	     /* device thread's own: kicks wait */
 	unsigned int kicked; /* its own: bits of queues to look at */
+	uint64_t kicks;	     /* its own: from the guest, of all queues */
 	const struct device_thread_ops *ops;
 	void *owner;
 };
@@ -52,6 +54,9 @@ void device_thread_post(struct device_thread *thread);
 
 /* Kick a queue as its ioeventfd would. Never waits. */
 void device_thread_kick(struct device_thread *thread, unsigned int queue);
+
+/* On the thread itself: look at a queue soon, kicked or not. */
+void device_thread_look(struct device_thread *thread, unsigned int queue);
 
 /* For a pause: let queues wait; and look at all of them when it ends. */
 void device_thread_quiesce(struct device_thread *thread);

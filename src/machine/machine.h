@@ -85,7 +85,8 @@ struct machine {
 	void *serial_owner;
 
 	/* Held over a whole change of who runs: run, pause, reset, a move's stop
-	 * and its end; and over what must not fall between its parts. Before `lock`; by no vCPU and no device. */
+	 * and its end; and over what must not fall between its parts. Before
+	 * `lock`; by no vCPU and no device. */
 	pthread_mutex_t change;
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* parked, or the state */

@@ -182,6 +182,16 @@ static void put_counters(json_t *answer, const struct balloon_view *view)
 	put(answer, "bad_frames", view->counters.bad_frames);
 }
 
+/* What driver and device had to say to each other. */
+static void put_traffic(json_t *answer, const struct balloon_view *view)
+{
+	put(answer, "config_reads", view->config_reads);
+	put(answer, "config_writes", view->config_writes);
+	put(answer, "kicks", view->kicks);
+	put(answer, "config_interrupts", view->config_interrupts);
+	put(answer, "queue_interrupts", view->queue_interrupts);
+}
+
 static json_t *balloon(struct machine *machine)
 {
 	struct balloon_view view;
@@ -196,6 +206,29 @@ static json_t *balloon(struct machine *machine)
 	put_driver(answer, &machine->config.balloon_options, &view);
 	put_report(answer, &view);
 	put_counters(answer, &view);
+	put_traffic(answer, &view);
+	return answer;
+}
+
+/* How often the vCPUs left the guest, by kind, as KVM counts it. */
+static json_t *exits(struct machine *machine)
+{
+	static const char *const names[KVM_EXITS] = {
+		[KVM_EXITS_ALL] = "all",	 [KVM_EXITS_MMIO] = "mmio",
+		[KVM_EXITS_IO] = "io",		 [KVM_EXITS_HALT] = "halt",
+		[KVM_EXITS_SIGNAL] = "signal",
+		[KVM_EXITS_INJECTED] = "injected",
+	};
+	uint64_t counts[KVM_EXITS] = { 0 };
+	json_t *answer;
+	unsigned int i;
+
+	for (i = 0; i < machine->config.cpus; i++)
+		if (kvm_vcpu_add_exits(&machine->cpu[i].vcpu, counts) < 0)
+			return json_null();
+	answer = json_object();
+	for (i = 0; i < KVM_EXITS; i++)
+		put(answer, names[i], counts[i]);
 	return answer;
 }
 
@@ -216,6 +249,7 @@ json_t *qmp_answer_status(struct machine *machine)
 	put(answer, "rss_bytes", backing_resident(&machine->memory));
 	put_text(answer, "backing", backing_kind_name(config->backing));
 	put(answer, "cpus", config->cpus);
+	json_object_set_new(answer, "exits", exits(machine));
 	json_object_set_new(answer, "balloon", balloon(machine));
 	return answer;
 }
