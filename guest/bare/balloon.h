@@ -29,6 +29,9 @@ bool balloon_step(void);
  * @most a report, and write it while its hint is on the way; 0: none. */
 void balloon_take(uint64_t every, uint64_t most);
 
+/* How often the driver looks whether the host wants something. */
+void balloon_poll_every(uint64_t microseconds);
+
 /* Write deflated pages at the earliest moment that is allowed, and keep them
  * (PAGE_DEFLATED) instead of freeing them. */
 void balloon_take_deflated(bool on);

@@ -7,9 +7,8 @@
 #include "balloon/v17_driver.h"
 #include "clock.h"
 
-#define POLL_MICROSECONDS 2000
-
 static struct timer poll_timer;
+static uint64_t poll_microseconds = 2000;
 static bool handled; /* once at least */
 
 static uint32_t read_field(uint32_t offset)
@@ -59,15 +58,20 @@ static void handle_v17(void)
 	adjust_set_target(v17->target);
 }
 
+void balloon_poll_every(uint64_t microseconds)
+{
+	poll_microseconds = microseconds;
+}
+
 /*
- * Each look leaves the guest: there is one in POLL_MICROSECONDS. The registers
+ * Each look leaves the guest: there is one in poll_microseconds. The registers
  * are read when they have changed and not otherwise, as a driver with
  * interrupts does: QEMU shows STOP in free_page_hint_cmd_id while a report is
  * under way, and means nothing by it.
  */
 void balloon_poll_config(void)
 {
-	if (!timer_due(&poll_timer, POLL_MICROSECONDS))
+	if (!timer_due(&poll_timer, poll_microseconds))
 		return;
 	if (!virtio_config_changed(&balloon_driver.device) && handled)
 		return;

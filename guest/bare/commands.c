@@ -144,6 +144,12 @@ static const char *take_deflated(const uint64_t *args, unsigned int count)
 	return NULL;
 }
 
+static const char *poll_every(const uint64_t *args, unsigned int count)
+{
+	balloon_poll_every(args[0]);
+	return NULL;
+}
+
 static const char *report_now(const uint64_t *args, unsigned int count)
 {
 	return balloon_report_now(&job);
@@ -199,6 +205,7 @@ static const struct command {
 	{ "take", 1, 2, take },		/* EVERY [BLOCKS] */
 	{ "take-deflated", 1, 1, take_deflated }, /* 0 or 1 */
 	{ "untake", 0, 0, untake },
+	{ "poll", 1, 1, poll_every },	/* MICROSECONDS */
 	{ "report-now", 0, 0, report_now },
 	{ "rogue", 1, 1, rogue },	/* KIND, see balloon_rogue.c */
 	{ "beat", 1, 1, beat },		/* MS */
