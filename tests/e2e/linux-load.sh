@@ -21,7 +21,7 @@ MOVES=${4:-10}
 RAM_MIB=512
 MIB=1048576
 LEAST_MIB=440	# asked for: one of 8 targets from here, 8 MiB apart
-STRESS=--vm,2,--vm-bytes,80M,--vm-populate,--verify,--oomable,--metrics-brief
+STRESS=--vm,2,--vm-bytes,40M,--vm-populate,--verify,--oomable,--metrics-brief
 
 stock_kernel "$VERSION" || {
 	skip "load on Linux $VERSION: no such kernel to be had here"
@@ -96,7 +96,7 @@ one_move() {
 	TO=load-$1
 	tell "$VM" dirty 60 $((80 + $1))
 	begin_requests "$VM"
-	begin_move "$VM" "$TO" --bandwidth 48M
+	begin_move "$VM" "$TO" --bandwidth 128M --downtime 1000
 	end_move "$VM" "$TO"
 	end_requests
 	VM=$TO
