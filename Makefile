@@ -5,7 +5,7 @@ BUILD ?= build
 MESON_FLAGS ?=
 
 .PHONY: help setup all demo check check-full check-unit check-e2e \
-	check-asan check-tsan sim lint install clean
+	check-asan check-tsan sim model mutations lint install clean
 
 help:
 	@echo "make setup    install what is needed from Debian (quick when all is there)"
@@ -14,6 +14,8 @@ help:
 	@echo "make check    every test; ends with 'N passed, N failed, N skipped'"
 	@echo "make check-full  and all of the matrix: protocols, features, backings"
 	@echo "make sim      the simulator: SEEDS=N schedules"
+	@echo "make model    the models of the protocols, searched by spin"
+	@echo "make mutations  the code with its rules broken, and who notices"
 	@echo "make lint     sparse, cppcheck, sizes"
 	@echo "make install  into DESTDIR, as root"
 	@echo "make clean    remove $(BUILD)"
@@ -56,6 +58,12 @@ SEEDS ?= 100000
 sim: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) --quiet tests/sim/sim
 	@$(BUILD)/tests/sim/sim --seeds $(SEEDS)
+
+model:
+	@tests/model/check.py
+
+mutations: all
+	@tests/mutations/run.py
 
 lint: all
 	@tests/lint.sh $(BUILD)

@@ -9,13 +9,13 @@ it ends with another status than 0. A skip prints its reason and counts as such.
 
 Models of the protocols are searched by spin (tests/model), and simulated schedules
 run for a million seeds or a minute (tests/sim), each fault that can be put into
-either must be found.
+either must be found. tests/mutations breaks the rules of the code itself.
 
 Everything runs once as it is shipped; unit tests and some scenarios again under
 AddressSanitizer with UBSan ("asan") and ThreadSanitizer ("tsan"), each in a
 build of its own.
 
-usage: tests/check.py [unit|model|sim|e2e|asan|tsan|full|NAME...]
+usage: tests/check.py [unit|mutations|model|sim|e2e|asan|tsan|full|NAME...]
        default: all of them; full: and the whole matrix, and the long searches
 """
 
@@ -60,9 +60,9 @@ SHORT = ["6.1:1:anonymous:on", "6.1:4:memfd:off", "6.1:4:hugetlb:on",
          "6.12:4:anonymous:off", "6.12:1:memfd:on", "6.12:1:hugetlb:off"]
 
 
-# The same with the bare guest, and two protocols instead of two kernels.
+# The same with the bare guest, and protocols instead of kernels.
 BARE_CELLS = [(protocol, backing, cpus, features)
-              for protocol in ("standard", "command-register")
+              for protocol in ("standard", "command-register", "v17")
               for backing in ("anonymous", "memfd", "hugetlb")
               for cpus in ("1", "4") for features in ("on", "off")]
 BARE_SHORT = [("standard", "anonymous", "1", "on"), ("standard", "memfd", "4", "off"),
@@ -70,7 +70,7 @@ BARE_SHORT = [("standard", "anonymous", "1", "on"), ("standard", "memfd", "4", "
               ("command-register", "anonymous", "4", "on"),
               ("command-register", "memfd", "1", "on"),
               ("command-register", "hugetlb", "1", "off"),
-              ("command-register", "anonymous", "1", "on")]
+              ("command-register", "anonymous", "1", "on"), ("v17", "memfd", "4", "on")]
 
 
 # Debian guests under load: driver, protocol, kernel, moves.
@@ -91,6 +91,8 @@ SCENARIOS = {
     "reuse": Scenario("bare-reuse.sh", ["standard", "100"], "bare", 800, 3072),
     "reuse-commands": Scenario("bare-reuse.sh", ["command-register", "20"],
                                "bare", 300, 3072),
+    "reuse-v17": Scenario("bare-reuse.sh", ["v17", "10"], "bare", 300, 3072),
+    "request-cost": Scenario("request-cost.sh", ["bare", "0"], "bare", 300, 3072),
     "there-and-back": Scenario("bare-moves.sh", ["20"], "bare", 300, 3072),
     "balloon": Scenario("bare-balloon.sh", ["choices", "frames", "statistics"],
                         "bare", 300, 3072),
@@ -99,6 +101,7 @@ SCENARIOS = {
     "inflated": Scenario("bare-inflated.sh", [], "bare", 400, 3072),
     "reset-standard": Scenario("bare-reset.sh", ["standard"], "bare", 300, 3072),
     "reset-commands": Scenario("bare-reset.sh", ["command-register"], "bare", 300, 3072),
+    "reset-v17": Scenario("bare-reset.sh", ["v17"], "bare", 300, 3072),
     "large": Scenario("bare-large.sh", [], "bare", 400, 3072),
     **{"matrix-" + "-".join(cell): Scenario("bare-matrix.sh", list(cell), "bare", 150,
                                             3072, None, cell not in BARE_SHORT)
@@ -231,6 +234,19 @@ def tap_program(title, command):
     say(f"{title}: {time.monotonic() - started:.0f} s")
 
 
+def mutations(full):
+    """The list is looked at; what it breaks is seen where all is asked for."""
+    program = [sys.executable, os.path.join(TOP, "tests", "mutations", "run.py")]
+    tap_program("mutations, the list", program + ["--check"])
+    if not full:
+        return
+    started = time.monotonic()
+    done = run(program)
+    say(done.stdout)
+    count("failed" if done.returncode else "passed")
+    say(f"mutations: {time.monotonic() - started:.0f} s")
+
+
 def models(full):
     tap_program("models", [sys.executable, os.path.join(TOP, "tests", "model", "check.py")]
                 + ["full"] * full)
@@ -336,7 +352,7 @@ def sanitized_unit_tests(sanitizer):
     return False
 
 
-GROUPS = ["unit", "model", "sim", "e2e", *SANITIZERS]
+GROUPS = ["unit", "mutations", "model", "sim", "e2e", *SANITIZERS]
 
 
 def main():
@@ -354,6 +370,8 @@ def main():
         build_with(build)
     if "unit" in what:
         unit_tests(BUILD, "unit tests", {})
+    if "mutations" in what:
+        mutations(full)
     for group in ["e2e", *SANITIZERS]:
         if group not in what:
             continue

@@ -210,6 +210,7 @@ static void wait_for_two_runs(void)
 static void retarget(void)
 {
 	balloon_set_target(&fx.balloon, fx_register(0) + 1);
+	sched_yield(); /* on a single CPU the other thread's turn comes late */
 }
 
 /* Requests are made while acknowledgements are written: a START among balloon

@@ -665,7 +665,7 @@ static void test_d9_values_that_cannot_be(void **state)
 		.cmd_id_reg = 0x80000005,
 		.sign_due = 1,
 	};
-	struct balloon_state bad[12];
+	struct balloon_state bad[13];
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(bad); i++)
@@ -673,7 +673,7 @@ static void test_d9_values_that_cannot_be(void **state)
 	bad[0].cmd_reg = 1u << 4;
 	bad[1].cmd_reg = 1u << 31;
 	bad[2].cmd_id_reg = 1;
-	bad[3].cmd_id_reg = 0;
+	bad[3].cmd_id_reg = bad[3].sign_due = 0;
 	bad[4].sign_due = 2;
 	bad[5].report_state = REPORT_IDLE;
 	bad[6].report_state = REPORT_STATES;
@@ -686,6 +686,7 @@ static void test_d9_values_that_cannot_be(void **state)
 	bad[11] = bad[10];
 	bad[11].cmd_reg = 0;
 	bad[11].cmd_id_reg = 0x80000005;
+	bad[12].cmd_id_reg = bad[12].cmd_reg = 0;
 	for (i = 0; i < ARRAY_SIZE(bad); i++) {
 		balloon_reset(&fx.balloon);
 		if (balloon_load(&fx.balloon, &bad[i]) != -1)

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The balloon of a machine, without a KVM: what its thread, its transport and
+ * its record in a stream add to the balloon. docs/spec/command-register.md is
+ * cited by number.
+ */
+#include "unit.h"
+
+#include <linux/virtio_config.h>
+#include <sched.h>
+
+#include "base/endian.h"
+#include "machine/balloon_device.h"
+#include "memory/backing.h"
+#include "virtio/vring_driver.h"
+
+#define MEMORY BACKING_MIN_SIZE
+#define FEATURES                                                              \
+	(1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_BALLOON_F_FREE_PAGE_HINT | \
+	 1ull << BALLOON_F_COMMAND_REGISTER)
+#define START BALLOON_CMD_REPORT_START
+#define STOP BALLOON_CMD_REPORT_STOP
+#define DONE BALLOON_CMD_REPORT_DONE
+
+#define RING_SIZE 16
+#define RING_AT(queue) (0x10000ull + 0x4000ull * (queue))
+#define WORD_AT 0x80000ull
+#define PAGE_AT 0x500000ull
+
+static struct machine {
+	struct guest_memory memory;
+	struct page_set hinted;
+	struct kvm_vm vm; /* nobody's */
+	pthread_mutex_t lock;
+	struct balloon_device here, there;
+	struct vring_driver ring[BALLOON_QUEUES];
+	uint8_t status; /* as the report changed last */
+	struct balloon_host_ops ops;
+} machine;
+
+static void create(struct balloon_device *device)
+{
+	static const struct machine_config config = {
+		.memory = MEMORY,
+		.balloon_options = {
+			.hinting = true,
+			.protocol = &balloon_protocol_command_register,
+		},
+	};
+
+	assert_int_equal(balloon_device_create(device, &config, &machine.vm,
+					       &machine.memory, &machine.lock,
+					       0, NULL), 0);
+}
+
+static int setup(void **state)
+{
+	memset(&machine, 0, sizeof(machine));
+	machine.vm.vm_fd = -1;
+	pthread_mutex_init(&machine.lock, NULL);
+	assert_int_equal(backing_create(&machine.memory, BACKING_ANONYMOUS,
+					MEMORY, NULL), 0);
+	machine.hinted = page_set_new(machine.memory.frames);
+	create(&machine.here);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	balloon_device_destroy(&machine.here);
+	balloon_device_destroy(&machine.there);
+	page_set_delete(&machine.hinted);
+	backing_destroy(&machine.memory);
+	return 0;
+}
+
+/* ------------------------------------------------------------ a driver --- */
+
+/* The thread has done what was posted before. */
+static void settle(struct balloon_device *device)
+{
+	struct balloon_view view;
+
+	balloon_device_view(device, &view);
+}
+
+static uint32_t device_register(struct balloon_device *device, uint32_t offset)
+{
+	uint8_t raw[4];
+
+	device->virtio.ops->config_read(device, offset, raw, sizeof(raw));
+	return le32_load(raw);
+}
+
+static uint32_t bits(struct balloon_device *device)
+{
+	return device_register(device, BALLOON_CMD_REG);
+}
+
+static void acknowledge(struct balloon_device *device, uint32_t which)
+{
+	uint8_t raw[4];
+
+	le32_store(raw, which);
+	device->virtio.ops->config_write(device, BALLOON_CMD_REG, raw,
+					 sizeof(raw));
+	settle(device);
+}
+
+static uint8_t generation(struct balloon_device *device)
+{
+	uint8_t now;
+
+	settle(device);
+	pthread_mutex_lock(&machine.lock);
+	now = device->virtio.generation;
+	pthread_mutex_unlock(&machine.lock);
+	return now;
+}
+
+static void lay_out(struct virtio_device *virtio, enum balloon_queue queue)
+{
+	int index = balloon_queue_index(queue, FEATURES,
+					BALLOON_NUMBERING_PACKED);
+	uint64_t at = RING_AT(queue);
+
+	vring_driver_init(&machine.ring[queue], RING_SIZE,
+			  ram(&machine.memory, at,
+			      vring_driver_bytes(RING_SIZE)), FEATURES);
+	virtio->queue[index].layout = (struct virtqueue_layout){
+		.size = RING_SIZE,
+		.desc = { at },
+		.avail = { at + vring_driver_avail_offset(RING_SIZE) },
+		.used = { at + vring_driver_used_offset(RING_SIZE) },
+	};
+	virtio->queue[index].enabled = true;
+}
+
+static void set_status(struct virtio_device *virtio, uint8_t status)
+{
+	pthread_mutex_lock(&machine.lock);
+	virtio_device_set_status(virtio, status);
+	pthread_mutex_unlock(&machine.lock);
+}
+
+static void begin_driver(struct balloon_device *device)
+{
+	struct virtio_device *virtio = &device->virtio;
+
+	virtio_device_set_features(virtio, 0, (uint32_t)FEATURES);
+	virtio_device_set_features(virtio, 1, (uint32_t)(FEATURES >> 32));
+	lay_out(virtio, BALLOON_INFLATE);
+	lay_out(virtio, BALLOON_FREE_PAGE);
+	set_status(virtio, VIRTIO_CONFIG_S_ACKNOWLEDGE |
+				   VIRTIO_CONFIG_S_DRIVER |
+				   VIRTIO_CONFIG_S_FEATURES_OK |
+				   VIRTIO_CONFIG_S_DRIVER_OK);
+	settle(device);
+}
+
+/* One word, as an out-buffer; returns when it has come back. */
+static void send(struct balloon_device *device, enum balloon_queue queue,
+		 uint32_t word)
+{
+	struct vring_segment segment = { WORD_AT, 4 };
+	uint64_t token;
+
+	le32_store(ram(&machine.memory, WORD_AT, 4), word);
+	assert_int_equal(vring_driver_add(&machine.ring[queue], &segment, 1, 0,
+					  0), 0);
+	device->virtio.ops->kick(device,
+				 balloon_queue_index(queue, FEATURES,
+						     BALLOON_NUMBERING_PACKED));
+	while (!vring_driver_take_used(&machine.ring[queue], &token, NULL))
+		sched_yield();
+	settle(device);
+}
+
+static void send_sign(struct balloon_device *device)
+{
+	send(device, BALLOON_FREE_PAGE, VIRTIO_BALLOON_CMD_ID_STOP);
+}
+
+static bool start(struct balloon_device *device)
+{
+	return device->source.ops->start(&device->source, &machine.hinted);
+}
+
+static void drain(struct balloon_device *device)
+{
+	struct free_page_progress progress;
+
+	device->source.ops->drain(&device->source, &progress);
+}
+
+/* --------------------------------------------------------------- tests --- */
+
+static void test_d1_each_request_moves_the_generation(void **state)
+{
+	struct balloon_device *device = &machine.here;
+	uint8_t before;
+
+	begin_driver(device);
+	before = generation(device);
+	assert_true(start(device));
+	assert_int_equal(generation(device), (uint8_t)(before + 1));
+	drain(device);
+	assert_int_equal(generation(device), (uint8_t)(before + 2));
+	/* Bits that are set already move it as well. */
+	balloon_device_set_target(device, 5);
+	balloon_device_set_target(device, 6);
+	assert_int_equal(generation(device), (uint8_t)(before + 4));
+}
+
+static void test_d3_a_start_hears_of_the_acknowledgement(void **state)
+{
+	struct balloon_device *device = &machine.here;
+
+	begin_driver(device);
+	start(device);
+	drain(device);
+	send_sign(device);
+	start(device);
+	assert_int_equal(bits(device), START | STOP);
+	acknowledge(device, START | STOP);
+	assert_int_equal(bits(device), START);
+}
+
+static void on_report_changed(void *host, enum report_state state)
+{
+	machine.status = machine.here.virtio.status;
+}
+
+/* The status register does not read 0 before whoever waits has heard. */
+static void test_d7_the_status_is_zero_behind_all_else(void **state)
+{
+	struct balloon_device *device = &machine.here;
+
+	machine.ops = *device->balloon.ops;
+	machine.ops.report_changed = on_report_changed;
+	device->balloon.ops = &machine.ops;
+	begin_driver(device);
+	start(device);
+	set_status(&device->virtio, 0);
+	settle(device);
+	assert_int_equal(device->virtio.status, 0);
+	assert_true(machine.status & VIRTIO_CONFIG_S_DRIVER_OK);
+	assert_int_equal(bits(device), 0);
+}
+
+static void move(void)
+{
+	struct buffer record = { 0 };
+	struct buffer_reader reader;
+
+	device_thread_quiesce(&machine.here.thread);
+	assert_int_equal(balloon_device_save(&machine.here, &record, NULL), 0);
+	create(&machine.there);
+	reader = (struct buffer_reader){ record.data, record.used, false };
+	assert_int_equal(balloon_device_load(&machine.there, &reader, NULL), 0);
+	assert_int_equal(reader.left, 0);
+	buffer_free(&record);
+}
+
+static void test_d8_done_on_arrival(void **state)
+{
+	uint8_t before;
+
+	begin_driver(&machine.here);
+	start(&machine.here);
+	move();
+	acknowledge(&machine.there, START);
+	before = generation(&machine.there);
+	balloon_device_arrived(&machine.there);
+	assert_int_equal(bits(&machine.there), DONE);
+	assert_true((uint8_t)(generation(&machine.there) - before) > 0);
+}
+
+static void test_d9_the_record_carries_the_report(void **state)
+{
+	struct balloon_device *here = &machine.here, *there = &machine.there;
+	struct balloon_state before, after;
+
+	begin_driver(here);
+	start(here);
+	balloon_device_set_target(here, 5);
+	drain(here);
+	acknowledge(here, START);
+	balloon_save(&here->balloon, &before);
+	move();
+	balloon_save(&there->balloon, &after);
+	assert_memory_equal(&before, &after, sizeof(before));
+	assert_int_equal(before.sign_due, 1);
+	/* The sign over there is the one that was due here. */
+	send_sign(there);
+	start(there);
+	assert_int_equal(device_register(there, BALLOON_CMD_ID_REG),
+			 before.report_id);
+	acknowledge(there, STOP);
+	assert_int_equal(device_register(there, BALLOON_CMD_ID_REG),
+			 before.report_id + 1);
+}
+
+static void test_m1_discarded_pages_are_in_the_log(void **state)
+{
+	begin_driver(&machine.here);
+	assert_false(marked(&machine.memory, PAGE_AT, 4096));
+	send(&machine.here, BALLOON_INFLATE, PAGE_AT / 4096);
+	assert_true(marked(&machine.memory, PAGE_AT, 4096));
+}
+
+#define UNIT(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		UNIT(test_d1_each_request_moves_the_generation),
+		UNIT(test_d3_a_start_hears_of_the_acknowledgement),
+		UNIT(test_d7_the_status_is_zero_behind_all_else),
+		UNIT(test_d8_done_on_arrival),
+		UNIT(test_d9_the_record_carries_the_report),
+		UNIT(test_m1_discarded_pages_are_in_the_log),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
