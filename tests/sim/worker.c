@@ -225,6 +225,8 @@ static void release(void)
 	trace("driver: takes back all it holds");
 	if (guest->commands && !guest->done_handled)
 		fail("DONE", "blocks are taken back unasked");
+	if (guest->commands && guest->open)
+		fail("DONE", "blocks are taken back before the sign (G-7)");
 	if (guest->v17 && guest->open && !guest->v17_driver.start)
 		fail("DONE", "blocks are taken back before STOP");
 	guest->done_handled = false;
