@@ -37,7 +37,7 @@
 
 /*
  * REPORT_IDLE		Nothing asked, or the last report is closed and the
- *			guest's sign for it came. Only balloon_report_start()
+ *			guest owes no word for it. Only balloon_report_start()
  *			and balloon_report_done() leave it.
  * REPORT_REQUESTED	An id is published, or waits to be; hints do not count
  *			yet.

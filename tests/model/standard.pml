@@ -8,8 +8,8 @@
  * -DTARGETS adds balloon requests. -DBARE leaves out the content of memory.
  * -DLIVE has what must come about. -DBUG_... breaks one rule each.
  * -DONE_WORD is a driver that keeps one word for all its ids and overwrites it
- * though an older id may still be in the queue; -DDRAIN_FIRST a device that
- * looks at its queue before it asks for a report.
+ * though an older id may still be in the queue; the device empties its queue
+ * before it asks for a report, which is what such a driver needs.
  */
 #ifndef PAGES
 #define PAGES 1
@@ -115,7 +115,7 @@ inline next_id()
 #endif
 }
 
-#ifdef DRAIN_FIRST
+#ifndef BUG_NO_DRAIN
 #define MAY_START (len(available) == 0)
 #else
 #define MAY_START true
