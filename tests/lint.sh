@@ -49,6 +49,17 @@ else
 	echo "skip - sparse is not installed"
 fi
 
+# The module, by the kernel's own rules for sparse, where headers are at hand.
+for headers in "$build"/kernel*/headers; do
+	[ -e "$headers/complete" ] && command -v sparse >/dev/null || continue
+	tree=$(mktemp -d)
+	make -s -C guest/linux tree "TO=$tree"
+	found=$(make -C "$tree" "KDIR=$PWD/$headers/build" W=1 C=2 2>&1 |
+		grep -E 'warning:|error:')
+	[ -z "$found" ] || { echo "$headers: $found"; bad=1; }
+	rm -rf "$tree"
+done
+
 if command -v cppcheck >/dev/null; then
 	cppcheck --quiet --enable=warning,portability --inline-suppr \
 		--error-exitcode=1 -Isrc --std=c11 -D_GNU_SOURCE \
