@@ -12,6 +12,7 @@
 #include <stddef.h>
 
 #include "balloon/command_register.h"
+#include "balloon/page_ranges.h"
 #include "balloon/v17_registers.h"
 #include "balloon_internal.h"
 #include "lib.h"
@@ -33,6 +34,7 @@ static const char *absent; /* why there is no balloon */
 static uint64_t wanted_features(const struct balloon_choice *choice)
 {
 	return ALWAYS |
+	       (uint64_t)choice->page_ranges << BALLOON_F_PAGE_RANGES |
 	       (uint64_t)choice->must_tell_host
 		       << VIRTIO_BALLOON_F_MUST_TELL_HOST |
 	       (uint64_t)choice->statistics << VIRTIO_BALLOON_F_STATS_VQ |
@@ -70,6 +72,7 @@ static void note_features(const struct balloon_choice *choice)
 	driver->protocol = negotiated(BALLOON_F_V17) ? PROTOCOL_V17 :
 			   negotiated(BALLOON_F_COMMAND_REGISTER) ?
 			   PROTOCOL_COMMAND_REGISTER : PROTOCOL_STANDARD;
+	driver->ranges = negotiated(BALLOON_F_PAGE_RANGES);
 	driver->must_tell = negotiated(VIRTIO_BALLOON_F_MUST_TELL_HOST);
 	driver->poisons = negotiated(VIRTIO_BALLOON_F_PAGE_POISON);
 	driver->poison = choice->poison_value;
@@ -135,6 +138,7 @@ static const struct {
 	{ VIRTIO_BALLOON_F_REPORTING, "reporting" },
 	{ BALLOON_F_COMMAND_REGISTER, "command-register" },
 	{ BALLOON_F_V17, "v17" },
+	{ BALLOON_F_PAGE_RANGES, "page-ranges" },
 };
 
 static void say_features(void)

@@ -11,7 +11,7 @@
 
 /* What to take of what the device offers. */
 struct balloon_choice {
-	bool hinting, statistics, reporting, must_tell_host;
+	bool hinting, statistics, reporting, must_tell_host, page_ranges;
 	bool experiments; /* protocols beside the standard one; with hinting
 			     only */
 	bool poison;	       /* free pages hold poison_value (D38) */

@@ -44,6 +44,7 @@ struct balloon_driver {
 		PROTOCOL_V17,
 	} protocol;	 /* spoken */
 	bool must_tell;	 /* negotiated */
+	bool ranges;	 /* negotiated: F_PAGE_RANGES */
 };
 
 extern struct balloon_driver balloon_driver;

@@ -60,6 +60,7 @@ static void parse_word(struct options *options, const char *word)
 		{ "stats=off", &balloon->statistics },
 		{ "reporting=off", &balloon->reporting },
 		{ "must-tell-host=off", &balloon->must_tell_host },
+		{ "page-ranges=off", &balloon->page_ranges },
 		{ "protocol=standard", &balloon->experiments },
 	};
 	uint64_t number;
@@ -97,6 +98,7 @@ void bare_main(const struct pvh_start_info *info)
 			.statistics = true,
 			.reporting = true,
 			.must_tell_host = true,
+			.page_ranges = true,
 			.experiments = true,
 		},
 	};

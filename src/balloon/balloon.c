@@ -71,6 +71,7 @@ uint64_t balloon_features(const struct balloon *balloon)
 	const struct balloon_options *o = &balloon->options;
 
 	return o->protocol->feature |
+	       (uint64_t)o->page_ranges << BALLOON_F_PAGE_RANGES |
 	       (uint64_t)o->must_tell_host << VIRTIO_BALLOON_F_MUST_TELL_HOST |
 	       (uint64_t)o->statistics << VIRTIO_BALLOON_F_STATS_VQ |
 	       (uint64_t)o->deflate_on_oom << VIRTIO_BALLOON_F_DEFLATE_ON_OOM |
@@ -83,6 +84,9 @@ bool balloon_accepts(const struct balloon *balloon, uint64_t features)
 {
 	const struct balloon_protocol *protocol = spoken(balloon, features);
 
+	if (features >> BALLOON_F_PAGE_RANGES & 1 &&
+	    !(features >> VIRTIO_F_VERSION_1 & 1))
+		return false; /* P-1 */
 	return (features & protocol->needs) == protocol->needs;
 }
 

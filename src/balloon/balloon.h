@@ -32,6 +32,7 @@
 #include "virtio/virtqueue.h"
 
 #include "balloon/command_register.h"
+#include "balloon/page_ranges.h"
 #include "balloon/queues.h"
 #include "balloon/v17_registers.h"
 
@@ -79,6 +80,7 @@ struct balloon_counters {
 	uint64_t reported;   /* pages of free page reporting, in RAM */
 	uint64_t inhibited;  /* of these, acknowledged but not given back,
 				because they hold the guest's poison */
+	uint64_t in_ranges;  /* pages in RAM of F_PAGE_RANGES' buffers */
 };
 
 /* Tags of the statistics queue: 0 to 9 of VIRTIO 1.3 section 5.5.6.4, 10 to 15
@@ -185,7 +187,7 @@ const struct balloon_protocol *balloon_protocol_find(const char *name);
 struct balloon_options {
 	/* Features to offer. */
 	bool hinting, reporting, statistics, poison, deflate_on_oom,
-		must_tell_host;
+		must_tell_host, page_ranges;
 	enum balloon_numbering numbering;
 	const struct balloon_protocol *protocol;
 };

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
  * Inflate, deflate and reporting queue: pages the guest gives to the host and
- * takes back.
+ * takes back. Reports are ranges, which are the buffers themselves; the other
+ * two carry arrays of frame numbers, or ranges as well where the driver took
+ * F_PAGE_RANGES (docs/spec/page-ranges.md, P-1 to P-8).
  *
  * The pages of a drain are gathered in a set, so that the host hears of runs
  * instead of single pages; the buffers are returned after it has heard of all
@@ -115,24 +117,9 @@ static bool drain_frames(struct balloon *balloon, enum balloon_queue index,
 	       (taken == queue->size || frames >= FRAMES_BUDGET);
 }
 
-bool balloon_drain_inflate(struct balloon *balloon)
-{
-	return drain_frames(balloon, BALLOON_INFLATE, balloon->ops->discard);
-}
-
-bool balloon_drain_deflate(struct balloon *balloon)
-{
-	return drain_frames(balloon, BALLOON_DEFLATE, balloon->ops->returned);
-}
-
-/*
- * Free page reporting. The guest does not touch these pages until they are
- * returned (D39). It may rely on their content to be its poison then (D38,
- * V14), and a page given back reads as zero.
- *
- * Return: pages the buffer covers
- */
-static uint64_t gather_report(struct balloon *balloon)
+/* The pages in RAM of one buffer of ranges; @keep adds them to those of this
+ * drain. Return: how many */
+static uint64_t gather_ranges(struct balloon *balloon, bool keep)
 {
 	const struct virtqueue_chain *chain = &balloon->chain;
 	uint64_t at, covered = 0;
@@ -147,29 +134,66 @@ static uint64_t gather_report(struct balloon *balloon)
 		at = 0;
 		while (balloon_next_run(balloon, chain->segment[i], &at,
 					&run)) {
-			if (!balloon->poison)
+			if (keep)
 				page_set_add(&balloon->run_pages, run);
 			covered += run.count;
 		}
 	}
-	balloon->counters.reported += covered;
-	if (balloon->poison)
-		balloon->counters.inhibited += covered;
 	return covered;
 }
 
-bool balloon_drain_reporting(struct balloon *balloon)
+/* @covered: in, out: pages in all buffers */
+static bool drain_ranges(struct balloon *balloon, enum balloon_queue index,
+			 bool keep, uint64_t *covered,
+			 void (*tell)(void *host, struct page_run run))
 {
-	struct virtqueue *queue = &balloon->queue[BALLOON_REPORTING];
+	struct virtqueue *queue = &balloon->queue[index];
 	unsigned int taken = 0;
 	uint64_t pages = 0;
 
 	while (taken < queue->size && pages < BALLOON_PAGES_BUDGET &&
 	       balloon_pop(balloon, queue)) {
-		pages += gather_report(balloon);
+		pages += gather_ranges(balloon, keep);
 		balloon->heads[taken++] = balloon->chain.head;
 	}
-	finish(balloon, BALLOON_REPORTING, taken, balloon->ops->discard);
+	*covered += pages;
+	finish(balloon, index, taken, tell);
 	return !balloon->broken &&
 	       (taken == queue->size || pages >= BALLOON_PAGES_BUDGET);
+}
+
+static bool drain_pages(struct balloon *balloon, enum balloon_queue index,
+			void (*tell)(void *host, struct page_run run))
+{
+	if (balloon_has_feature(balloon, BALLOON_F_PAGE_RANGES))
+		return drain_ranges(balloon, index, true,
+				    &balloon->counters.in_ranges, tell);
+	return drain_frames(balloon, index, tell);
+}
+
+bool balloon_drain_inflate(struct balloon *balloon)
+{
+	return drain_pages(balloon, BALLOON_INFLATE, balloon->ops->discard);
+}
+
+bool balloon_drain_deflate(struct balloon *balloon)
+{
+	return drain_pages(balloon, BALLOON_DEFLATE, balloon->ops->returned);
+}
+
+/*
+ * Free page reporting. The guest does not touch these pages until they are
+ * returned (D39). It may rely on their content to be its poison then (D38,
+ * V14), and a page given back reads as zero.
+ */
+bool balloon_drain_reporting(struct balloon *balloon)
+{
+	uint64_t pages = 0;
+	bool more = drain_ranges(balloon, BALLOON_REPORTING, !balloon->poison,
+				 &pages, balloon->ops->discard);
+
+	balloon->counters.reported += pages;
+	if (balloon->poison)
+		balloon->counters.inhibited += pages;
+	return more;
 }

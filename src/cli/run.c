@@ -49,9 +49,9 @@ static const struct argp_option options[] = {
 	{ "balloon", OPTION_BALLOON, "OPTIONS", OPTION_ARG_OPTIONAL,
 	  "The balloon: target=SIZE (what the guest keeps), hinting=on|off, "
 	  "reporting=on|off, stats=on|off, poison=on|off, "
-	  "deflate-on-oom=on|off, must-tell-host=on|off, "
+	  "deflate-on-oom=on|off, must-tell-host=on|off, page-ranges=on|off, "
 	  "numbering=packed|spec, protocol=standard|command-register|v17; "
-	  "there is one by default, with everything on", 0 },
+	  "there is one by default, with everything on but page-ranges", 0 },
 	{ "no-balloon", OPTION_NO_BALLOON, NULL, 0, "No balloon", 0 },
 	{ "serial", OPTION_SERIAL, "WHERE", 0,
 	  "Serial port: stdio (default), file:PATH, unix:PATH or none", 0 },
@@ -94,6 +94,7 @@ static bool *feature_switch(struct balloon_options *offer, const char *key)
 		{ "poison", &offer->poison },
 		{ "deflate-on-oom", &offer->deflate_on_oom },
 		{ "must-tell-host", &offer->must_tell_host },
+		{ "page-ranges", &offer->page_ranges },
 	};
 	size_t i;
 
@@ -144,7 +145,8 @@ static int parse_balloon_key(const char *key, const char *value,
 		return parse_protocol(value, offer, err);
 	return error_set(err, "--balloon: there is no key '%s' (target, "
 			 "hinting, reporting, stats, poison, deflate-on-oom, "
-			 "must-tell-host, numbering, protocol)", key);
+			 "must-tell-host, page-ranges, numbering, protocol)",
+			 key);
 }
 
 /* "target=512M,hinting=on". Return: 0, or -1 with @err */

@@ -32,7 +32,8 @@ enum {
 	OFFER_POISON = 1 << 3,
 	OFFER_DEFLATE_ON_OOM = 1 << 4,
 	OFFER_MUST_TELL_HOST = 1 << 5,
-	OFFER_KNOWN = (1 << 6) - 1,
+	OFFER_PAGE_RANGES = 1 << 6,
+	OFFER_KNOWN = (1 << 7) - 1,
 };
 
 static uint32_t features_of(const struct balloon_options *options)
@@ -42,7 +43,8 @@ static uint32_t features_of(const struct balloon_options *options)
 	       (options->statistics ? OFFER_STATISTICS : 0) |
 	       (options->poison ? OFFER_POISON : 0) |
 	       (options->deflate_on_oom ? OFFER_DEFLATE_ON_OOM : 0) |
-	       (options->must_tell_host ? OFFER_MUST_TELL_HOST : 0);
+	       (options->must_tell_host ? OFFER_MUST_TELL_HOST : 0) |
+	       (options->page_ranges ? OFFER_PAGE_RANGES : 0);
 }
 
 static void set_features(struct balloon_options *options, uint32_t features)
@@ -53,6 +55,7 @@ static void set_features(struct balloon_options *options, uint32_t features)
 	options->poison = features & OFFER_POISON;
 	options->deflate_on_oom = features & OFFER_DEFLATE_ON_OOM;
 	options->must_tell_host = features & OFFER_MUST_TELL_HOST;
+	options->page_ranges = features & OFFER_PAGE_RANGES;
 }
 
 void machine_config_save(const struct machine_config *config,

@@ -99,6 +99,7 @@ static const struct feature {
 	{ VIRTIO_BALLOON_F_REPORTING, "reporting" },
 	{ BALLOON_F_COMMAND_REGISTER, "command-register" },
 	{ BALLOON_F_V17, "v17" },
+	{ BALLOON_F_PAGE_RANGES, "page-ranges" },
 	{ VIRTIO_RING_F_INDIRECT_DESC, "indirect" },
 	{ VIRTIO_RING_F_EVENT_IDX, "event-idx" },
 	{ VIRTIO_F_VERSION_1, "version-1" },
@@ -178,6 +179,7 @@ static void put_counters(json_t *answer, const struct balloon_view *view)
 	put(answer, "discard_kept", view->discard_kept);
 	put(answer, "reported_pages", view->counters.reported);
 	put(answer, "inhibited_pages", view->counters.inhibited);
+	put(answer, "range_pages", view->counters.in_ranges);
 	put(answer, "malformed_buffers", view->counters.malformed);
 	put(answer, "bad_frames", view->counters.bad_frames);
 }

@@ -104,6 +104,11 @@ choices() {
 	choice yes yes yes v17
 	choice yes yes yes standard protocol=standard
 	choice no yes yes standard hinting=off
+	BALLOON=page-ranges=on
+	choice yes yes yes standard
+	choice yes yes yes standard page-ranges=off
+	BALLOON=page-ranges=on,protocol=command-register
+	choice yes yes yes command-register
 	BALLOON=protocol=standard
 	pass "$choices choices of features, numberings and protocols, each moved"
 }
@@ -111,17 +116,23 @@ choices() {
 # ------------------------------------------------------------- frames ---
 
 # frames on|off: MUST_TELL_HOST
+# frames MUST_TELL_HOST [ranges]
 frames() {
-	note "inflate and deflate, must-tell-host=$1"
-	vm=frames-$1
+	what="must-tell-host=$1${2:+, by ranges}"
+	note "inflate and deflate, $what"
+	vm=frames-$1$2
 	boot "$vm" "must-tell-host=$1"
+	negotiated "$vm" page-ranges && is_on=ranges || is_on=
+	is "page-ranges negotiated" "$is_on" "${2:-}"
 	negotiated "$vm" must-tell-host && is_on=on || is_on=off
 	is "must-tell-host negotiated" "$is_on" "$1"
 	tell "$vm" keep 16 1
 	tell "$vm" dirty 220 2
 	at_least "resident once 236 MiB were written" "$(rss "$vm")" \
 		$((236 * MIB))
+	before=$(balloon_of "$vm" .kicks)
 	balloon "$vm" 64
+	kicks=$(($(balloon_of "$vm" .kicks) - before))
 	at_most "resident with 64 MiB to keep" "$(rss "$vm")" $((64 * MIB)) 105
 	is "pages inflated" "$(counter "$vm" balloon_inflate)" $((192 * 256))
 	# From here on each page is written as early as is allowed: without
@@ -132,7 +143,10 @@ frames() {
 		$((208 * MIB))
 	memory_intact "$vm"
 	is "frames used on their way" "$(counter "$vm" early-uses)" 0
-	pass "must-tell-host=$1: $(sed -n 's/^pages //p' "$OUT/$vm.check") of pages kept and written at the earliest moment"
+	# 1 MiB a buffer by numbers; by ranges 64 blocks of 4 MiB at most.
+	is "kicks to give 192 MiB" "$([ "$kicks" -lt 12 ] && echo few ||
+		echo many)" "$([ "${2:-}" ] && echo few || echo many)"
+	pass "$what, $kicks kicks to give 192 MiB: $(sed -n 's/^pages //p' "$OUT/$vm.check") of pages kept and written at the earliest moment"
 	end "$vm"
 }
 
@@ -314,6 +328,10 @@ for part in $PARTS; do
 	frames)
 		frames on
 		frames off
+		BALLOON=page-ranges=on
+		frames on ranges
+		frames off ranges
+		BALLOON=protocol=standard
 		;;
 	rogue)
 		rogue standard
