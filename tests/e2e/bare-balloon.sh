@@ -55,7 +55,7 @@ at_least() {
 # ------------------------------------------------------------ choices ---
 
 # choice HINTS REPORTS STATISTICS PROTOCOL [WORD...]: boots with these words and
-# the balloon's options $BALLOON; each is yes or no.
+# the balloon's options $BALLOON; each is yes or no, or maybe.
 choice() {
 	_hints=$1 _reports=$2 _stats=$3 _protocol=$4
 	shift 4
@@ -73,7 +73,8 @@ choice() {
 	balloon "${vm}a" 200
 	move "${vm}a" "${vm}b"
 	_hinted=$(figure "${vm}b" .hints_received)
-	is "$*: hints" "$([ "$_hinted" -gt 0 ] && echo yes || echo no)" "$_hints"
+	[ "$_hints" = maybe ] || is "$*: hints" \
+		"$([ "$_hinted" -gt 0 ] && echo yes || echo no)" "$_hints"
 	balloon "${vm}b" "$RAM_MIB"
 	memory_intact "${vm}b"
 	is "device broken" "$(balloon_of "${vm}b" .broken)" false
@@ -101,7 +102,7 @@ choices() {
 	BALLOON=protocol=command-register,numbering=spec,stats=off
 	choice yes yes no command-register numbering=spec
 	BALLOON=protocol=v17
-	choice yes yes yes v17
+	choice maybe yes yes v17 # STOP may overtake all of a report
 	choice yes yes yes standard protocol=standard
 	choice no yes yes standard hinting=off
 	BALLOON=page-ranges=on
