@@ -130,7 +130,7 @@ SCENARIOS = {
                                    "linux", 300, 3072),
     "linux-module": Scenario("linux-module.sh", ["command-register", "6.1", "2"],
                              "linux", 400, 3072),
-    "linux-module-standard": Scenario("linux-module.sh", ["standard", "6.12", "2"],
+    "linux-module-standard": Scenario("linux-module.sh", ["standard", "6.12", "2", "ranges"],
                                       "linux", 400, 3072),
     "linux-load-module": Scenario("linux-load.sh", ["module", "command-register", "6.1", "3"],
                                   "linux", 400, 3072),

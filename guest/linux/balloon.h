@@ -25,6 +25,7 @@
 #include <linux/mutex.h>
 #include <linux/notifier.h>
 #include <linux/page_reporting.h>
+#include <linux/scatterlist.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
 #include <linux/virtio.h>
@@ -36,6 +37,7 @@
 
 #include "balloon/balloon_driver.h"
 #include "balloon/command_driver.h"
+#include "balloon/page_ranges.h"
 #include "balloon/queues.h"
 
 /* The kernel's again; the queues are QUEUE_INFLATE and QUEUE_DEFLATE. */
@@ -43,6 +45,7 @@
 #undef BALLOON_DEFLATE
 
 #define FRAMES_PER_BUFFER 256 /* 1 MiB */
+#define RANGES_PER_BUFFER 16  /* up to 64 MiB */
 
 /* Of the module, from its loading on; counters.c has their names. */
 enum balloon_counter {
@@ -96,9 +99,12 @@ struct balloon {
 	u32 target;
 
 	struct mutex adjust_lock;
-	struct list_head pages;	/* page->lru */
-	u32 actual;		/* their number */
+	struct list_head pages;	/* blocks: page->lru; page_private() is the
+				   order */
+	u32 actual;		/* pages in them */
 	__virtio32 frames[FRAMES_PER_BUFFER];
+	struct scatterlist ranges[RANGES_PER_BUFFER];
+	unsigned int blocks_in_buffer;
 	struct notifier_block oom;
 	bool watches_oom;
 
@@ -145,6 +151,7 @@ void balloon_handle_config(struct work_struct *work);
 
 /* ----------------------------------------------------------- adjust.c --- */
 
+void balloon_check_ranges(struct virtio_device *vdev);
 void balloon_adjust(struct work_struct *work);
 int balloon_oom_begin(struct balloon *b);
 void balloon_oom_end(struct balloon *b);

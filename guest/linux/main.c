@@ -180,7 +180,7 @@ static const unsigned int features[] = {
 	VIRTIO_BALLOON_F_MUST_TELL_HOST, VIRTIO_BALLOON_F_STATS_VQ,
 	VIRTIO_BALLOON_F_DEFLATE_ON_OOM, VIRTIO_BALLOON_F_FREE_PAGE_HINT,
 	VIRTIO_BALLOON_F_PAGE_POISON,	 VIRTIO_BALLOON_F_REPORTING,
-	BALLOON_F_COMMAND_REGISTER,
+	BALLOON_F_COMMAND_REGISTER,	 BALLOON_F_PAGE_RANGES,
 };
 
 /* Who accepts the command register accepts these as well (section 2). */
@@ -195,6 +195,7 @@ static int validate(struct virtio_device *vdev)
 {
 	if (!may_have_commands(vdev))
 		__virtio_clear_bit(vdev, BALLOON_F_COMMAND_REGISTER);
+	balloon_check_ranges(vdev);
 	balloon_check_poison(vdev);
 	/* The host is told of memory by its physical address. */
 	__virtio_clear_bit(vdev, VIRTIO_F_ACCESS_PLATFORM);

@@ -2,9 +2,10 @@
 # A Debian guest whose balloon is driven by our own kernel module (guest/linux),
 # which speaks both protocols.
 #
-#   linux-module.sh [PROTOCOL] [KERNEL] [MOVES]
+#   linux-module.sh [PROTOCOL] [KERNEL] [MOVES] [ranges]
 #
-# PROTOCOL: command-register (the default) or standard. KERNEL: 6.1, or 6.12,
+# PROTOCOL: command-register (the default) or standard; ranges: memory goes by
+# ranges (docs/spec/page-ranges.md), else by page numbers. KERNEL: 6.1, or 6.12,
 # which is $KERNEL612; their initramfs with the module in place of the stock one
 # is $INITRDMODULE and $INITRDMODULE612. Two guests:
 #  - one that does not zero what it allocates: balloon, statistics, moves,
@@ -16,6 +17,7 @@
 PROTOCOL=${1:-command-register}
 VERSION=${2:-6.1}
 MOVES=${3:-3}
+RANGES=${4:-}
 MIB=1048576
 MODULE=aerostat_balloon
 COMMON="console=ttyS0 loglevel=4 panic=-1"
@@ -44,7 +46,7 @@ boot() {
 	shift 3
 	start_vm "$VM" --kernel "$stock_kernel" --initrd "$initrd" \
 		--memory "${RAM_MIB}M" --cpus "$cpus" \
-		--balloon "protocol=$PROTOCOL" --append "$COMMON $*"
+		--balloon "protocol=$PROTOCOL,page-ranges=$([ "$RANGES" ] && echo on || echo off)" --append "$COMMON $*"
 	agent_ready "$VM.serial" 120 || fail "the guest did not boot ($*)"
 	tell "$VM" keep 40 71
 	tell "$VM" writer 8 4 72
@@ -65,6 +67,8 @@ speaks() {
 	for _feature in must-tell-host stats deflate-on-oom hinting reporting; do
 		negotiated "$1" "$_feature" || fail "$_feature is not negotiated"
 	done
+	negotiated "$1" page-ranges && _ranges=ranges || _ranges=
+	[ "$_ranges" = "$RANGES" ] || fail "page-ranges: ${_ranges:-no}"
 }
 
 # Sets TO, the name of the next process.
