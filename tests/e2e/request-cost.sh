@@ -28,6 +28,7 @@ options() {
 	standard-no-hinting) echo "hinting=off,reporting=off,stats=off" ;;
 	standard*) echo "reporting=off,stats=off" ;;
 	command-register*) echo "protocol=command-register,reporting=off,stats=off" ;;
+	page-ranges) echo "page-ranges=on,reporting=off,stats=off" ;;
 	v17) echo "protocol=v17,reporting=off,stats=off" ;;
 	esac
 }
@@ -81,7 +82,7 @@ same_each_time() {
 
 serial=0
 if [ "$KIND" = bare ]; then
-	variants="standard-no-hinting standard command-register v17"
+	variants="standard-no-hinting standard command-register v17 page-ranges"
 	ways="ranges pages"
 else
 	variants="standard-no-hinting standard standard-module command-register-module"
