@@ -131,6 +131,16 @@ static void test_p3_frame_numbers_are_no_range(void **state)
 	assert_int_equal(fx.discards + fx.returns, 0);
 }
 
+static void test_p3_nothing_is_no_range(void **state)
+{
+	const struct vring_segment segments[] = { { HIGH, PAGE }, { HIGH, 0 } };
+
+	give(segments, 2);
+	fx_serve(BALLOON_INFLATE);
+	assert_int_equal(fx.breaks, 1);
+	assert_int_equal(fx.discards, 0);
+}
+
 static void test_p6_a_ring_of_buffers_at_a_time(void **state)
 {
 	struct vring_segment segment = { HIGH, 2 * PAGE };
@@ -184,7 +194,7 @@ static void test_ranges_against_model(void **state)
 		fx.discards = 0;
 		for (n = 0; n < 8; n++) {
 			segment[n].address = rng_below(&rng, HIGH_END);
-			segment[n].length = (uint32_t)rng_below(
+			segment[n].length = 1 + (uint32_t)rng_below(
 				&rng, rng_chance(&rng, 1, 4) ? 6 * MiB : 40000);
 			if (rng_chance(&rng, 1, 2))
 				segment[n].address &= ~(PAGE - 1);
@@ -217,6 +227,7 @@ int main(void)
 		UNIT(test_p2_parts_of_pages_are_left_alone),
 		UNIT(test_p3_what_is_no_ram_is_passed_over),
 		UNIT(test_p3_frame_numbers_are_no_range),
+		UNIT(test_p3_nothing_is_no_range),
 		UNIT(test_p4_runs_are_given_back_before_use),
 		UNIT(test_p5_deflate),
 		UNIT(test_p6_a_ring_of_buffers_at_a_time),
