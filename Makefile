@@ -5,7 +5,7 @@ BUILD ?= build
 MESON_FLAGS ?=
 
 .PHONY: help setup all demo check check-full check-unit check-e2e \
-	check-asan check-tsan sim model mutations lint install clean
+	check-asan check-tsan sim model mutations bench lint install clean
 
 help:
 	@echo "make setup    install what is needed from Debian (quick when all is there)"
@@ -16,6 +16,7 @@ help:
 	@echo "make sim      the simulator: SEEDS=N schedules"
 	@echo "make model    the models of the protocols, searched by spin"
 	@echo "make mutations  the code with its rules broken, and who notices"
+	@echo "make bench    moves against QEMU's, and what a balloon request costs (hours)"
 	@echo "make lint     sparse, cppcheck, sizes"
 	@echo "make install  into DESTDIR, as root"
 	@echo "make clean    remove $(BUILD)"
@@ -64,6 +65,10 @@ model:
 
 mutations: all
 	@tests/mutations/run.py
+
+bench: all
+	@bench/migration
+	@bench/request-cost
 
 lint: all
 	@tests/lint.sh $(BUILD)

@@ -110,6 +110,11 @@ static const char *dirty(const uint64_t *args, unsigned int count)
 	return workload_dirty(&job, args[0], args[1]);
 }
 
+static const char *interleave(const uint64_t *args, unsigned int count)
+{
+	return workload_interleave(&job, args[0], args[1], args[2]);
+}
+
 static const char *start_writer(const uint64_t *args, unsigned int count)
 {
 	return workload_writer(&job, args[0], args[1], args[2]);
@@ -199,6 +204,8 @@ static const struct command {
 	{ "check", 0, 0, check },
 	{ "spoil", 0, 0, spoil },
 	{ "dirty", 2, 2, dirty },	/* MIB SEED */
+	/* USED_MIB FREED_MIB SEED: both written, by turns within each block */
+	{ "interleave", 3, 3, interleave },
 	{ "writer", 3, 3, start_writer }, /* MIB RATE_MIB_S SEED */
 	{ "writer-check", 0, 0, check_writer },
 	{ "writer-stop", 0, 0, stop_writer },

@@ -13,6 +13,7 @@ enum job_state { JOB_RUNS, JOB_DONE };
 struct job {
 	enum job_state (*step)(struct job *job); /* NULL: none */
 	uint64_t page, pages, left, bad, seed;
+	uint64_t share;	   /* pages of each block that are kept */
 	bool high;	   /* from the end of memory */
 	uint64_t began;	   /* microseconds */
 	const char *error; /* at its end */

@@ -91,6 +91,33 @@ static enum job_state dirty_step(struct job *job)
 	return JOB_DONE;
 }
 
+/* A share of each block is kept, so that used and free alternate. */
+static enum job_state interleave_step(struct job *job)
+{
+	enum page_tag tag = PAGE_KEPT + kept;
+	unsigned int i;
+	uint64_t page;
+
+	for (i = 0; i < PAGES_PER_STEP && job->left; i++, job->left--) {
+		page = memory_take_page(PAGE_TRANSIENT);
+		if (!page)
+			break;
+		pattern_fill(job->seed, page);
+		if (page % BLOCK_PAGES < job->share)
+			memory_retag(page, 1, tag);
+	}
+	if (i == PAGES_PER_STEP && job->left)
+		return JOB_RUNS;
+	memory_put_all(PAGE_TRANSIENT);
+	if (job->left) {
+		memory_put_all(tag);
+		return fail(job, "out of memory");
+	}
+	kept++;
+	say_speed(job);
+	return JOB_DONE;
+}
+
 const char *workload_keep(struct job *job, uint64_t mib, uint64_t seed)
 {
 	if (kept == SEEDS)
@@ -115,6 +142,21 @@ const char *workload_dirty(struct job *job, uint64_t mib, uint64_t seed)
 	begin(job, dirty_step);
 	job->seed = seed;
 	job->left = job->pages = mib * MIB_PAGES;
+	return NULL;
+}
+
+const char *workload_interleave(struct job *job, uint64_t used, uint64_t freed,
+				uint64_t seed)
+{
+	if (!used)
+		return "there must be something to keep";
+	if (kept == SEEDS)
+		return "too many things are kept";
+	seeds[kept] = seed;
+	begin(job, interleave_step);
+	job->seed = seed;
+	job->left = job->pages = (used + freed) * MIB_PAGES;
+	job->share = used * BLOCK_PAGES / (used + freed);
 	return NULL;
 }
 

@@ -15,6 +15,8 @@
 const char *workload_keep(struct job *job, uint64_t mib, uint64_t seed);
 const char *workload_keep_high(struct job *job, uint64_t mib, uint64_t seed);
 const char *workload_dirty(struct job *job, uint64_t mib, uint64_t seed);
+const char *workload_interleave(struct job *job, uint64_t used, uint64_t freed,
+				uint64_t seed);
 const char *workload_check(struct job *job);
 const char *workload_writer(struct job *job, uint64_t mib, uint64_t rate,
 			    uint64_t seed);
