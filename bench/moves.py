@@ -106,7 +106,7 @@ def touch(copy, mib):
 def plain_copy(copy, kind, mib, cold):
     """The row of a copy that does nothing else."""
     if not cold:
-        touch(copy, mib + SPARE_MIB)
+        touch(copy, 2 * mib + SPARE_MIB)  # both ends are new
     output = subprocess.run([copy, kind, str(mib)], capture_output=True, text=True,
                             check=True).stdout.split()
     return {"monitor": "copy", "version": kind, "bytes": int(output[0]),
