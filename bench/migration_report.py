@@ -304,12 +304,14 @@ def draw(runs):
     data = "".join(f"${name} << END\n{block}\nEND\n" for name, _, block, _ in panels)
     body = "".join(
         f'set title "{title}"\n' +
-        ("set logscale y\nset yrange [1:*]\n" if log else "unset logscale y\nset yrange [0:*]\n") +
-        plots(name, "{}:xtic(1)") for name, title, _, log in panels)
+        ("set logscale y\nset yrange [1:*]\n" if log else
+         "unset logscale y\nset yrange [0:*]\nset offsets graph 0, 0, graph 0.35, 0\n") +
+        plots(name, "{}:xtic(1)") + "unset offsets\n" for name, title, _, log in panels)
     if sweep:
         data += f"$sweep << END\n{sweep}\nEND\n"
         body += ('set title "Time of a move by size of RAM (GiB), the same in use, ms"\n'
-                 "unset logscale y\nset logscale x 2\nset xtics auto\nset yrange [0:*]\n" +
+                 "unset logscale y\nset logscale x 2\nset xtics auto\nset yrange [0:*]\n"
+                 "set offsets 0, 0, graph 0.35, 0\n" +
                  plots("sweep", "1:{} with linespoints lw 2 pt 7"))
     for suffix, terminal in [("svg", "svg size 1200,820 font 'sans-serif,12' background 'white'"),
                              ("png", "pngcairo size 1200,820 font 'sans-serif,10'")]:
@@ -317,8 +319,7 @@ def draw(runs):
                   f"set output '{os.path.join(RESULTS, 'migration.' + suffix)}'\n{data}"
                   "set multiplot layout 2,2\nset style data histograms\n"
                   "set style histogram clustered gap 1\nset style fill solid 0.9 border -1\n"
-                  "set boxwidth 0.9\nset grid ytics\nset key top left\n"
-                  f"set offsets graph 0, 0, graph 0.35, 0\n{body}")
+                  f"set boxwidth 0.9\nset grid ytics\nset key top left\n{body}")
         subprocess.run(["gnuplot"], input=script, text=True, check=True)
 
 
