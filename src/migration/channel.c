@@ -15,6 +15,13 @@
 
 #define NS_PER_SECOND 1000000000ull
 #define PACE_SLICE_NS 5000000 /* 5 ms */
+/* Less than this is copied sooner than lent. */
+#define LEND_MIN (64u << 10)
+/* Pages on their way through the pipe; as much as an ordinary user may have. */
+#define LEND_PIPE (1 << 20)
+/* Of a Unix socket: what the kernel lets us have of it, which is less. The more
+ * is under way, the less often both ends wait for each other. */
+#define SEND_BUFFER (4 << 20)
 
 static uint64_t now_ns(void)
 {
@@ -75,12 +82,25 @@ void channel_linger(struct channel *channel)
 		;
 }
 
+/* The buffers of TCP grow by themselves, unless somebody sets them. */
+static void enlarge_buffer(int fd)
+{
+	int domain = 0, size = SEND_BUFFER;
+	socklen_t length = sizeof(domain);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 &&
+	    domain == AF_UNIX)
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+}
+
 void channel_open(struct channel *channel, int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
 
 	memset(channel, 0, sizeof(*channel));
 	channel->fd = fd;
+	channel->pipe[0] = channel->pipe[1] = -1;
+	enlarge_buffer(fd);
 	if (flags >= 0)
 		fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
 	channel_set_patience(channel, CHANNEL_PATIENCE_SECONDS * 1000);
@@ -110,10 +130,21 @@ int channel_listen(const char *uri, bool *connected, struct error *err)
 	return inherited_fd(uri + 3, err);
 }
 
+static void close_pipe(struct channel *channel)
+{
+	if (channel->pipe[0] >= 0) {
+		close(channel->pipe[0]);
+		close(channel->pipe[1]);
+	}
+	channel->pipe[0] = channel->pipe[1] = -1;
+}
+
 void channel_close(struct channel *channel)
 {
-	if (channel->fd >= 0)
-		close(channel->fd);
+	if (channel->fd < 0)
+		return;
+	close_pipe(channel);
+	close(channel->fd);
 	channel->fd = -1;
 }
 
@@ -173,25 +204,21 @@ static int advance(struct iovec **part, int count, size_t done)
 	return count;
 }
 
-int channel_write(struct channel *channel, const struct iovec *parts,
-		  int count, struct error *err)
+/* All of @parts, with @flags beside MSG_NOSIGNAL. Return: 0, or -1 with @err */
+static int write_parts(struct channel *channel, const struct iovec *parts,
+		       int count, int flags, struct error *err)
 {
 	struct iovec copy[4], *next = copy;
-	uint64_t total = 0;
-	int i;
 
 	if (count > 4)
 		return error_set(err, "a record of %d parts", count);
-	for (i = 0; i < count; i++) {
-		copy[i] = parts[i];
-		total += parts[i].iov_len;
-	}
-	if (!total)
-		return 0;
+	memcpy(copy, parts, count * sizeof(copy[0]));
+	count = advance(&next, count, 0);
 	while (count) {
 		struct msghdr message = { .msg_iov = next,
 					  .msg_iovlen = count };
-		ssize_t rc = sendmsg(channel->fd, &message, MSG_NOSIGNAL);
+		ssize_t rc = sendmsg(channel->fd, &message,
+				     MSG_NOSIGNAL | flags);
 
 		if (rc < 0 && errno == EINTR)
 			continue;
@@ -200,7 +227,87 @@ int channel_write(struct channel *channel, const struct iovec *parts,
 		channel->sent += rc;
 		count = advance(&next, count, rc);
 	}
-	pace(channel, total);
+	return 0;
+}
+
+int channel_write(struct channel *channel, const struct iovec *parts,
+		  int count, struct error *err)
+{
+	uint64_t before = channel->sent;
+
+	if (write_parts(channel, parts, count, 0, err) < 0)
+		return -1;
+	if (channel->sent > before)
+		pace(channel, channel->sent - before);
+	return 0;
+}
+
+static bool can_lend(struct channel *channel)
+{
+	if (channel->no_lending || channel->pipe[0] >= 0)
+		return !channel->no_lending;
+	if (pipe2(channel->pipe, O_CLOEXEC) < 0) {
+		channel->pipe[0] = channel->pipe[1] = -1;
+		channel->no_lending = true;
+		return false;
+	}
+	fcntl(channel->pipe[1], F_SETPIPE_SZ, LEND_PIPE);
+	return true;
+}
+
+/* All that the pipe holds to the peer. Return: 0, or -1 with @err */
+static int drain_pipe(struct channel *channel, size_t bytes, bool more,
+		      struct error *err)
+{
+	ssize_t rc;
+
+	while (bytes) {
+		rc = splice(channel->pipe[0], NULL, channel->fd, NULL, bytes,
+			    more ? SPLICE_F_MORE : 0);
+		if (rc < 0 && errno == EINTR)
+			continue;
+		if (rc <= 0)
+			return io_failed(channel, "writing", rc, err);
+		channel->sent += rc;
+		bytes -= rc;
+	}
+	return 0;
+}
+
+/*
+ * Lend some of what lies at @rest, and take it off. The pipe is empty before
+ * and behind.
+ * Return: 0, also when this kernel does not lend, or -1 with @err
+ */
+static int lend(struct channel *channel, struct iovec *rest, struct error *err)
+{
+	ssize_t filled = vmsplice(channel->pipe[1], rest, 1,
+				  SPLICE_F_NONBLOCK);
+
+	if (filled <= 0) {
+		channel->no_lending = true;
+		return 0;
+	}
+	rest->iov_base = (char *)rest->iov_base + filled;
+	rest->iov_len -= filled;
+	return drain_pipe(channel, filled, rest->iov_len > 0, err);
+}
+
+int channel_write_pages(struct channel *channel, const struct iovec *parts,
+			int count, const void *pages, size_t bytes,
+			struct error *err)
+{
+	uint64_t before = channel->sent;
+	struct iovec rest = { (void *)pages, bytes };
+
+	if (write_parts(channel, parts, count, MSG_MORE, err) < 0)
+		return -1;
+	while (rest.iov_len >= LEND_MIN && can_lend(channel))
+		if (lend(channel, &rest, err) < 0)
+			return -1;
+	if (write_parts(channel, &rest, 1, 0, err) < 0)
+		return -1;
+	pace(channel, channel->sent - before);
 	return 0;
 }
 

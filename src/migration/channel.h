@@ -21,6 +21,8 @@ struct channel {
 	uint64_t sent, received; /* bytes */
 	uint64_t bandwidth;	 /* bytes a second, 0: no limit */
 	uint64_t paced_since_ns, paced_bytes;
+	int pipe[2]; /* owned; what pages are lent through, -1: not (yet) */
+	bool no_lending; /* this kernel does not, to such a descriptor */
 	atomic_bool broken; /* by channel_break() */
 };
 
@@ -55,6 +57,21 @@ int channel_write(struct channel *channel, const struct iovec *parts,
 		  int count, struct error *err);
 int channel_read(struct channel *channel, void *to, size_t length,
 		 struct error *err);
+
+/**
+ * channel_write_pages() - Write @parts, and memory that is not copied
+ * @pages:	whole pages, which are lent: the peer may read them where they
+ *		are until it has answered to something that was sent later
+ * @bytes:	a multiple of the page size
+ *
+ * So whoever writes to them meanwhile must send them again. Where the kernel
+ * does not lend, or there is little to lend, they are copied after all.
+ *
+ * Return: 0, or -1 with @err
+ */
+int channel_write_pages(struct channel *channel, const struct iovec *parts,
+			int count, const void *pages, size_t bytes,
+			struct error *err);
 
 /* A record from one piece of memory, and the header of the next record. */
 int channel_write_record(struct channel *channel, uint32_t type,

@@ -88,10 +88,9 @@ static int data_pages(struct pass *pass, struct page_run run,
 		.type = le32_make(STREAM_PAGES),
 		.length = le64_make(sizeof(wire) + bytes),
 	};
-	struct iovec parts[3] = {
+	struct iovec parts[2] = {
 		{ &record, sizeof(record) },
 		{ &wire, sizeof(wire) },
-		{ (void *)host, bytes },
 	};
 
 	/* A zero run of an earlier round must not come behind this content. */
@@ -99,7 +98,7 @@ static int data_pages(struct pass *pass, struct page_run run,
 		return -1;
 	pass->pages_sent += run.count;
 	page_set_add(&source->sent, run);
-	return channel_write(&source->channel, parts, 3, err);
+	return channel_write_pages(&source->channel, parts, 2, host, bytes, err);
 }
 
 /* Cut a run into its zero and its other parts. */

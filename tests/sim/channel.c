@@ -16,6 +16,7 @@ void link_reset(struct link *link, unsigned int room)
 
 	for (i = 0; i < 2; i++) {
 		link->pipe[i].head = link->pipe[i].used = 0;
+		link->pipe[i].loans = link->pipe[i].got = 0;
 		link->pipe[i].room = room;
 		link->pipe[i].ended = link->pipe[i].deaf = false;
 	}
@@ -30,7 +31,7 @@ void link_cut(struct link *link)
 	unsigned int i;
 
 	for (i = 0; i < 2; i++) {
-		link->pipe[i].used = 0;
+		link->pipe[i].used = link->pipe[i].loans = 0;
 		link->pipe[i].ended = link->pipe[i].deaf = true;
 	}
 }
@@ -147,6 +148,34 @@ static void pipe_put(struct pipe *pipe, const uint8_t *from, unsigned int count)
 	pipe->used += count;
 }
 
+/* The reader gets what is lent as the guest has written it by now. */
+static void read_loan(const struct pipe *pipe, const struct loan *loan,
+		      uint8_t *to, unsigned int count)
+{
+	uint64_t start = loan->start > pipe->got ? loan->start : pipe->got;
+	uint64_t end = pipe->got + count;
+
+	if (end > loan->end)
+		end = loan->end;
+	if (start < end)
+		memcpy(to + (start - pipe->got),
+		       loan->from + (start - loan->start), end - start);
+}
+
+static void read_loans(struct pipe *pipe, uint8_t *to, unsigned int count)
+{
+	bool late = chance(2);
+	unsigned int i, kept = 0;
+
+	for (i = 0; i < pipe->loans; i++) {
+		if (late)
+			read_loan(pipe, &pipe->loan[i], to, count);
+		if (pipe->loan[i].end > pipe->got + count)
+			pipe->loan[kept++] = pipe->loan[i];
+	}
+	pipe->loans = kept;
+}
+
 static void pipe_get(struct pipe *pipe, uint8_t *to, unsigned int count)
 {
 	unsigned int first = PIPE_BYTES - pipe->head;
@@ -155,8 +184,11 @@ static void pipe_get(struct pipe *pipe, uint8_t *to, unsigned int count)
 		first = count;
 	memcpy(to, pipe->bytes + pipe->head, first);
 	memcpy(to + first, pipe->bytes, count - first);
+	if (pipe->loans)
+		read_loans(pipe, to, count);
 	pipe->head = (pipe->head + count) % PIPE_BYTES;
 	pipe->used -= count;
+	pipe->got += count;
 }
 
 static int write_part(struct channel *channel, const uint8_t *from,
@@ -205,6 +237,24 @@ int channel_write(struct channel *channel, const struct iovec *parts,
 	return 0;
 }
 
+int channel_write_pages(struct channel *channel, const struct iovec *parts,
+			int count, const void *pages, size_t bytes,
+			struct error *err)
+{
+	struct pipe *pipe = pipe_from(channel->fd);
+	struct iovec rest = { (void *)pages, bytes };
+	uint64_t start;
+
+	if (channel_write(channel, parts, count, err) < 0)
+		return -1;
+	if (pipe->loans < LOANS_MAX && chance(2)) {
+		start = pipe->got + pipe->used;
+		pipe->loan[pipe->loans++] =
+			(struct loan){ pages, start, start + bytes };
+	}
+	return channel_write(channel, &rest, 1, err);
+}
+
 int channel_read(struct channel *channel, void *to, size_t length,
 		 struct error *err)
 {
@@ -230,7 +280,7 @@ static bool has_ended(void *of)
 {
 	struct pipe *pipe = of;
 
-	pipe->used = 0;
+	pipe->used = pipe->loans = 0;
 	return pipe->ended;
 }
 

@@ -196,9 +196,20 @@ void device_done(struct host *host);
 
 #define PIPE_BYTES 16384u
 
+/* Memory that the reader may see as it is when he reads. */
+struct loan {
+	const uint8_t *from;
+	uint64_t start, end; /* of all bytes that were put into the pipe */
+};
+
+#define LOANS_MAX 16u
+
 struct pipe {
 	uint8_t bytes[PIPE_BYTES];
 	unsigned int head, used, room;
+	uint64_t got; /* bytes in all */
+	struct loan loan[LOANS_MAX];
+	unsigned int loans;
 	bool ended; /* its writer says no more */
 	bool deaf;  /* its reader is gone */
 };
