@@ -21,13 +21,13 @@ HIGH_START = 0x100000000
 # Within a step any order; a later step never goes back.
 CONFIG, CPUID, PAGES, ZERO = 0x01, 0x02, 0x10, 0x11
 STATE, VERIFY, END, COMMIT = 0x20, 0x30, 0x3F, 0x40
-WAITING = 0x80000001
+WAITING, ANNOUNCE = 0x80000001, 0x80000002
 OPTIONAL = 0x80000000
 NAMES = {CONFIG: "CONFIG", CPUID: "CPUID", PAGES: "PAGES", ZERO: "ZERO",
          STATE: "STATE", VERIFY: "VERIFY", END: "END", COMMIT: "COMMIT",
-         WAITING: "WAITING"}
-STEP = {CONFIG: 0, CPUID: 1, WAITING: 2, PAGES: 2, ZERO: 2, VERIFY: 3,
-        STATE: 4, END: 5, COMMIT: 6}
+         WAITING: "WAITING", ANNOUNCE: "ANNOUNCE"}
+STEP = {CONFIG: 0, CPUID: 1, WAITING: 2, ANNOUNCE: 2, PAGES: 2, ZERO: 2,
+        VERIFY: 3, STATE: 4, END: 5, COMMIT: 6}
 ONCE = {CONFIG, CPUID, END, COMMIT}
 PROTOCOLS = {"standard", "command-register", "v17"}
 
@@ -212,6 +212,7 @@ class Stream:
         self.seen = {}      # type: [records, bytes]
         self.came = Frames()
         self.content = {}   # frame: bytes, kept for VERIFY only
+        self.announced = [] # (first, count), still to come
         self.states = []    # (kind, instance)
         self.pages = self.zeroed = self.verified = 0
         self.verify = False
@@ -250,6 +251,8 @@ class Stream:
         demand(in_turn, "%s is out of place", name)
         self.check_length(kind, name, length)
         self.step = step
+        demand(step <= STEP[PAGES] or not self.announced,
+               "%s comes before what was announced", name)
         handler = getattr(self, "on_" + name.lower())
         payload = Payload(self.input.take(length, name), name)
         handler(payload)
@@ -279,6 +282,7 @@ class Stream:
             END: length == 8,
             COMMIT: length == 0,
             WAITING: length == 0,
+            ANNOUNCE: length and length % 16 == 0 and length // 16 <= 4096,
         }
         demand(fits[kind], "%s has a length of %d", name, length)
 
@@ -329,6 +333,10 @@ class Stream:
         first, count = self.run(p)
         demand(count <= 1024, "PAGES: %d pages", count)
         data = p.take(count * PAGE)
+        if (first, count) in self.announced:
+            demand(self.announced.pop(0) == (first, count),
+                   "PAGES: frames %#x to %#x come out of the order announced",
+                   first, first + count - 1)
         self.pages += count
         self.came.put(first, count, 1)
         if self.verify and self.hashes:
@@ -348,6 +356,12 @@ class Stream:
 
     def on_waiting(self, p):
         pass
+
+    def on_announce(self, p):
+        while p.at < len(p.data):
+            first, count = self.run(p)
+            demand(count <= 1024, "ANNOUNCE: %d pages", count)
+            self.announced.append((first, count))
 
     def on_verify(self, p):
         demand(self.verify, "VERIFY was not announced")

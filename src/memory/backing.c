@@ -335,6 +335,27 @@ int backing_set_huge(const struct guest_memory *memory, struct page_run run,
 	return advise(memory, run, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
+void backing_allow_huge(const struct guest_memory *memory, struct page_run run)
+{
+	uint64_t each = BACKING_HUGE_PAGE >> GUEST_PAGE_SHIFT;
+	uint64_t first = (run.first + each - 1) & ~(each - 1);
+	uint64_t end = (run.first + run.count) & ~(each - 1);
+
+	if (first < end)
+		backing_set_huge(memory,
+				 (struct page_run){ first, end - first }, true);
+}
+
+int backing_populate(const struct guest_memory *memory, struct page_run run)
+{
+	void *host = run_host(memory, run);
+
+	if (!host)
+		return -EINVAL;
+	return madvise(host, run.count << GUEST_PAGE_SHIFT,
+		       MADV_POPULATE_WRITE) < 0 ? -errno : 0;
+}
+
 /* -------------------------------------------------------- what is held --- */
 
 /* Does a mapping hold guest memory? It may be a part of a region. */

@@ -83,6 +83,19 @@ int backing_discard(const struct guest_memory *memory, struct page_run run,
 int backing_set_huge(const struct guest_memory *memory, struct page_run run,
 		     bool huge);
 
+/* The same, on: for the huge pages that lie in a run whole. */
+void backing_allow_huge(const struct guest_memory *memory,
+			struct page_run run);
+
+/**
+ * backing_populate() - Bring a run into being, all of it RAM of one region
+ *
+ * Content stays as it is. One system call.
+ *
+ * Return: 0, or a negative errno: -EINVAL before Linux 5.14
+ */
+int backing_populate(const struct guest_memory *memory, struct page_run run);
+
 /**
  * backing_populated() - Which pages exist
  * @into:	pages that are present or swapped out are added; on hugetlb

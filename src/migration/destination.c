@@ -14,9 +14,9 @@
 #include "base/cleanup.h"
 #include "base/endian.h"
 #include "memory/backing.h"
+#include "migration/ahead.h"
 #include "migration/destination.h"
 
-#define HUGE_PAGES 512u /* small pages in a huge one */
 #define SKIP_MAX (1u << 20) /* of an unknown optional record */
 
 /* How far the stream has come; it never goes back (spec section 1, step 4). */
@@ -37,6 +37,7 @@ struct destination {
 	uint64_t verified_pages;
 	struct page_set present; /* of the run at hand; not there until used */
 	XXH3_state_t *hash;	 /* owned; NULL until something is verified */
+	struct ahead ahead;
 };
 
 static int bad_record(uint32_t type, const char *what, struct error *err)
@@ -132,16 +133,6 @@ static void *run_span(const struct destination *d, const struct stream_run *run,
 	return guest_memory_span(d->memory, (struct gpa){ address }, bytes);
 }
 
-static void allow_huge(const struct destination *d, struct page_run run)
-{
-	uint64_t first = (run.first + HUGE_PAGES - 1) & ~(HUGE_PAGES - 1ull);
-	uint64_t end = (run.first + run.count) & ~(HUGE_PAGES - 1ull);
-
-	if (first < end)
-		backing_set_huge(d->memory,
-				 (struct page_run){ first, end - first }, true);
-}
-
 static int read_pages(struct destination *d, uint64_t length, struct error *err)
 {
 	struct stream_run wire;
@@ -159,9 +150,33 @@ static int read_pages(struct destination *d, uint64_t length, struct error *err)
 	    length != sizeof(wire) + (run.count << GUEST_PAGE_SHIFT))
 		return bad_record(STREAM_PAGES, "names pages that are not RAM "
 				  "or does not hold them", err);
-	allow_huge(d, run);
+	if (!ahead_arrives(&d->ahead, run))
+		backing_allow_huge(d->memory, run);
 	return channel_read(d->channel, to, run.count << GUEST_PAGE_SHIFT,
 			    err);
+}
+
+static int read_announce(struct destination *d, uint64_t length,
+			 struct error *err)
+{
+	struct stream_run wire;
+	struct page_run run;
+	uint64_t i;
+
+	if (go_to_step(d, STEP_MEMORY, STREAM_ANNOUNCE, err) < 0)
+		return -1;
+	if (!length || length % sizeof(wire) ||
+	    length / sizeof(wire) > STREAM_RUNS_MAX)
+		return bad_record(STREAM_ANNOUNCE, "has a bad length", err);
+	for (i = 0; i < length / sizeof(wire); i++) {
+		if (channel_read(d->channel, &wire, sizeof(wire), err) < 0)
+			return -1;
+		if (!run_span(d, &wire, &run) || run.count > STREAM_PAGES_MAX)
+			return bad_record(STREAM_ANNOUNCE, "names pages that "
+					  "are not RAM, or too many", err);
+		ahead_announce(&d->ahead, d->memory, run);
+	}
+	return 0;
 }
 
 /* Which pages of a run exist, into d->present. Return: 0, or -1 with @err */
@@ -385,6 +400,9 @@ static int receive(struct destination *d, bool *run, struct error *err)
 		case STREAM_ZERO:
 			rc = read_zero(d, length, err);
 			break;
+		case STREAM_ANNOUNCE:
+			rc = read_announce(d, length, err);
+			break;
 		case STREAM_STATE:
 			rc = read_state(d, length, err);
 			break;
@@ -403,6 +421,16 @@ static int receive(struct destination *d, bool *run, struct error *err)
 		if (rc < 0)
 			return -1;
 	}
+}
+
+static int receive_all(struct destination *d, bool *run, struct error *err)
+{
+	int rc;
+
+	ahead_init(&d->ahead);
+	rc = receive(d, run, err);
+	ahead_stop(&d->ahead);
+	return rc;
 }
 
 /* ---------------------------------------------------------- hand-over --- */
@@ -433,7 +461,7 @@ static int load(struct destination *d, bool *run, struct error *err)
 
 	if (read_header(d, err) < 0 || create(d, err) < 0 ||
 	    channel_write_record(d->channel, STREAM_READY, NULL, 0, err) < 0 ||
-	    receive(d, run, err) < 0 || d->ops->loaded(d->host, err) < 0) {
+	    receive_all(d, run, err) < 0 || d->ops->loaded(d->host, err) < 0) {
 		refuse(d, err);
 		return -1;
 	}

@@ -4,7 +4,11 @@
  *
  * Runs of pages with content go as one PAGES record each, up to 4 MiB; zero
  * pages of which the destination has an older version are gathered into ZERO
- * records.
+ * records. A run is announced a batch before it goes, so that the destination
+ * can bring the memory about meanwhile; only now is it known not to be zero,
+ * which would have cost it the memory for nothing.
+ *
+ * Within a round no page is in two records, so their order does not matter.
  */
 #include <string.h>
 #include <xxhash.h>
@@ -17,15 +21,33 @@
 
 #define RATE_WINDOW_NS 1000000000ull
 
+/* Enough for the destination to be busy with. */
+#define BATCH_PAGES 2048u
+#define BATCH_RUNS 256u
+/* To make less than this is done as quickly as it is announced. */
+#define ANNOUNCE_MIN_PAGES 16u
+
 struct zero_runs {
 	struct stream_run run[STREAM_RUNS_MAX];
 	unsigned int count;
 };
 
-/* What one pass adds up, told to the status now and then. */
+/* Runs with content that are still to be written. */
+struct batch {
+	struct page_run run[BATCH_RUNS];
+	const uint8_t *host[BATCH_RUNS];
+	unsigned int count;
+	uint64_t pages;
+	struct stream_run announced[BATCH_RUNS];
+	unsigned int announcements;
+};
+
+/* What one pass gathers, and adds up to tell the status now and then. */
 struct pass {
 	struct migration_source *source;
 	struct zero_runs zeroes;
+	struct batch batch[2];
+	struct batch *filling, *announced;
 	uint64_t pages_sent, pages_zero;
 	uint64_t window_ns, window_bytes; /* where the rate is measured from */
 	uint64_t left;
@@ -77,8 +99,8 @@ static int zero_pages(struct pass *pass, struct page_run run,
 	return 0;
 }
 
-static int data_pages(struct pass *pass, struct page_run run,
-		      const uint8_t *host, struct error *err)
+static int write_run(struct pass *pass, struct page_run run,
+		     const uint8_t *host, struct error *err)
 {
 	struct migration_source *source = pass->source;
 	struct stream_run wire = { le64_make(run.first),
@@ -93,12 +115,65 @@ static int data_pages(struct pass *pass, struct page_run run,
 		{ &wire, sizeof(wire) },
 	};
 
-	/* A zero run of an earlier round must not come behind this content. */
-	if (flush_zeroes(pass, err) < 0)
-		return -1;
+	if (atomic_load(&source->cancel))
+		return error_set(err, "cancelled");
 	pass->pages_sent += run.count;
-	page_set_add(&source->sent, run);
-	return channel_write_pages(&source->channel, parts, 2, host, bytes, err);
+	return channel_write_pages(&source->channel, parts, 2, host, bytes,
+				   err);
+}
+
+/* Announce what was gathered, and write what was announced before. */
+static int turn(struct pass *pass, struct error *err)
+{
+	struct batch *next = pass->filling, *now = pass->announced;
+	unsigned int i;
+
+	if (next->announcements &&
+	    channel_write_record(&pass->source->channel, STREAM_ANNOUNCE,
+				 next->announced,
+				 next->announcements *
+					 sizeof(next->announced[0]), err) < 0)
+		return -1;
+	for (i = 0; i < now->count; i++)
+		if (write_run(pass, now->run[i], now->host[i], err) < 0)
+			return -1;
+	now->count = now->announcements = now->pages = 0;
+	pass->filling = now;
+	pass->announced = next;
+	return 0;
+}
+
+/* What the destination has of an earlier round, it need not make. */
+static bool worth_announcing(const struct pass *pass, struct page_run run)
+{
+	return run.count >= ANNOUNCE_MIN_PAGES &&
+	       !page_set_contains(&pass->source->sent, run.first);
+}
+
+static int data_pages(struct pass *pass, struct page_run run,
+		      const uint8_t *host, struct error *err)
+{
+	struct batch *batch = pass->filling;
+
+	if (worth_announcing(pass, run))
+		batch->announced[batch->announcements++] = (struct stream_run){
+			le64_make(run.first), le64_make(run.count)
+		};
+	page_set_add(&pass->source->sent, run);
+	batch->run[batch->count] = run;
+	batch->host[batch->count++] = host;
+	batch->pages += run.count;
+	if (batch->count == BATCH_RUNS || batch->pages >= BATCH_PAGES)
+		return turn(pass, err);
+	return 0;
+}
+
+/* The end of a pass: nothing stays behind. */
+static int flush(struct pass *pass, struct error *err)
+{
+	if (turn(pass, err) < 0 || turn(pass, err) < 0)
+		return -1;
+	return flush_zeroes(pass, err);
 }
 
 /* Cut a run into its zero and its other parts. */
@@ -232,7 +307,7 @@ static int send_all(struct pass *pass, struct error *err)
 		pass->left -= run.count;
 		tell(pass);
 	}
-	return flush_zeroes(pass, err);
+	return flush(pass, err);
 }
 
 /* Pages that were sent and exist no more: the balloon took them since. */
@@ -261,8 +336,11 @@ int source_send_pages(struct migration_source *source, bool last,
 		.window_bytes = source->channel.sent,
 		.left = page_set_count(&source->to_send),
 	};
-	int rc = send_all(&pass, err);
+	int rc;
 
+	pass.filling = &pass.batch[0];
+	pass.announced = &pass.batch[1];
+	rc = send_all(&pass, err);
 	if (rc == 0 && last)
 		rc = send_absent(&pass, err);
 	tell(&pass);

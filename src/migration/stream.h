@@ -42,7 +42,8 @@ enum stream_type {
 	STREAM_VERIFY = 0x30,
 	STREAM_END = 0x3f,
 	STREAM_COMMIT = 0x40,
-	STREAM_WAITING = 0x80000001, /* optional */
+	STREAM_WAITING = 0x80000001,  /* optional */
+	STREAM_ANNOUNCE = 0x80000002, /* optional */
 	/* destination to source */
 	STREAM_READY = 0x80,
 	STREAM_LOADED = 0x81,
@@ -52,8 +53,8 @@ enum stream_type {
 
 #define STREAM_TYPE_OPTIONAL 0x80000000u
 
-/* A run of guest frames: PAGES has one and then its content, ZERO has 1 to
- * STREAM_RUNS_MAX. */
+/* A run of guest frames: PAGES has one and then its content, ZERO and ANNOUNCE
+ * have 1 to STREAM_RUNS_MAX. */
 struct stream_run {
 	__le64 first; /* guest frame number */
 	__le64 count; /* pages of 4096 bytes */

@@ -92,6 +92,10 @@ int backing_set_huge(const struct guest_memory *memory, struct page_run run,
 	return 0;
 }
 
+void backing_allow_huge(const struct guest_memory *memory, struct page_run run)
+{
+}
+
 uint64_t backing_resident(const struct guest_memory *memory)
 {
 	const struct host *host = of_memory(memory);

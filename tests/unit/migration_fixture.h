@@ -825,6 +825,7 @@ static inline void world_move(struct world *w)
 /* What a recorded stream holds, counted. */
 struct tally {
 	unsigned int pages_records, zero_records, verify_records, waiting;
+	unsigned int announce_records, announced_runs;
 	uint64_t pages, zero_pages, verified_pages;
 };
 
@@ -856,6 +857,9 @@ static inline struct tally tally(const struct buffer *stream)
 				t.verified_pages += le64_load(payload + i + 8);
 		} else if (type == STREAM_WAITING) {
 			t.waiting++;
+		} else if (type == STREAM_ANNOUNCE) {
+			t.announce_records++;
+			t.announced_runs += length / 16;
 		}
 	}
 	return t;
@@ -863,6 +867,7 @@ static inline struct tally tally(const struct buffer *stream)
 
 #define DATA_BYTES(records, pages) ((records) * 32ull + (pages) * 4096ull)
 #define ZERO_BYTES(runs) (16 + (runs) * 16ull)
+#define ANNOUNCE_BYTES(records, runs) ((records) * 16ull + (runs) * 16ull)
 
 /* Bytes of a stream without memory: header, CONFIG, CPUID, two STATE records,
  * END, COMMIT. */

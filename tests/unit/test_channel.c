@@ -72,7 +72,7 @@ static void test_pages_are_lent(void **state)
 	char got = write_then_change(&pair, LENT_BYTES);
 
 	if (pair.from.no_lending)
-		print_message("this kernel does not lend pages\n");
+		print_message("# this kernel does not lend pages\n");
 	assert_int_equal(got, pair.from.no_lending ? 'a' : 'b');
 	pair_delete(&pair);
 }
@@ -183,6 +183,7 @@ int main(void)
 		cmocka_unit_test(test_peer_that_is_gone),
 	};
 
+	cmocka_set_message_output(CM_OUTPUT_TAP);
 	signal(SIGPIPE, SIG_IGN); /* as the program does */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

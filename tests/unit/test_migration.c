@@ -63,7 +63,8 @@ static void test_full_guest(void **state)
 	write_run(w, HIGH_FIRST, HIGH_PAGES, 5000);
 	world_move(w);
 	assert_int_equal(w->status.bytes_sent,
-			 bare_stream_bytes() + DATA_BYTES(4, RAM_PAGES));
+			 bare_stream_bytes() + DATA_BYTES(4, RAM_PAGES) +
+				 ANNOUNCE_BYTES(2, 4));
 	assert_int_equal(w->status.pages_absent, 0);
 	check_memory(w);
 	world_delete(w);

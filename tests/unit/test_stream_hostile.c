@@ -205,6 +205,11 @@ static void test_what_is_accepted(void **state)
 	put_pages(0, 2);
 	put_record(0x80001234, 0);
 	put_record(0x80000001, 0);
+	put_record(STREAM_ANNOUNCE, 48);
+	put_run(5, 1);			 /* never comes */
+	put_run(HIGH_FIRST + 1000, 16); /* comes as another run */
+	put_run(0, 2);			 /* is here */
+	put_pages(HIGH_FIRST + 1001, 2);
 	put_record(0xffffffff, 5000);
 	put_zeroes(5000);
 	put_record(STREAM_ZERO, 32);
@@ -521,6 +526,59 @@ static void zero_too_many(void)
 	put_finish();
 }
 
+static void announce_bad(uint64_t first, uint64_t count)
+{
+	put_start();
+	put_record(STREAM_ANNOUNCE, 16);
+	put_run(first, count);
+	put_finish();
+}
+
+static void announce_none(void)
+{
+	announce_bad(0, 0);
+}
+
+static void announce_too_many(void)
+{
+	announce_bad(0, STREAM_PAGES_MAX + 1);
+}
+
+static void announce_over_the_hole(void)
+{
+	announce_bad(LOW_PAGES - 1, 2);
+}
+
+static void announce_whose_count_wraps(void)
+{
+	announce_bad(0, 1ull << 52 | 1);
+}
+
+static void announce_empty(void)
+{
+	put_start();
+	put_record(STREAM_ANNOUNCE, 0);
+	put_finish();
+}
+
+static void announce_not_whole(void)
+{
+	put_start();
+	put_record(STREAM_ANNOUNCE, 24);
+	put_run(LOW_PAGES, 1);
+	put_run(0, 1);
+	put_finish();
+}
+
+static void announce_behind_memory(void)
+{
+	put_start();
+	put_one_state();
+	put_record(STREAM_ANNOUNCE, 16);
+	put_run(0, 1);
+	put_finish();
+}
+
 static void state_bad(uint64_t length)
 {
 	put_start();
@@ -712,6 +770,13 @@ static const struct {
 	CASE(zero_empty, "0x11 has a bad length"),
 	CASE(zero_not_whole, "0x11 has a bad length"),
 	CASE(zero_too_many, "0x11 has a bad length"),
+	CASE(announce_none, "0x80000002 names pages"),
+	CASE(announce_too_many, "0x80000002 names pages"),
+	CASE(announce_over_the_hole, "0x80000002 names pages"),
+	CASE(announce_whose_count_wraps, "0x80000002 names pages"),
+	CASE(announce_empty, "0x80000002 has a bad length"),
+	CASE(announce_not_whole, "0x80000002 has a bad length"),
+	CASE(announce_behind_memory, "0x80000002 is out of place"),
 	CASE(state_empty, "0x20 has a bad length"),
 	CASE(state_short, "0x20 has a bad length"),
 	CASE(state_too_long, "0x20 has a bad length"),

@@ -117,6 +117,8 @@ static struct buffer record_rich(bool verify)
 	w->all_states = true;
 	for (i = 0; i < 60; i++)
 		guest_write(w, i, i % 7 ? i : 0);
+	for (i = 100; i < 140; i++)
+		guest_write(w, i, i);
 	guest_write(w, LOW_PAGES - 1, 5);
 	guest_write(w, HIGH_FIRST, 6);
 	world_move(w);
@@ -153,6 +155,7 @@ static void test_recorded_streams_are_sound(void **state)
 			 stream.used);
 		assert_non_null(strstr(output, wanted));
 		assert_true(t.zero_pages >= 3);
+		assert_int_equal(t.announced_runs, 1);
 		buffer_free(&stream);
 	}
 	free(output);
@@ -283,6 +286,7 @@ static void put_numbers(const struct buffer *stream)
 	size_t verify = find_record(stream, STREAM_VERIFY, 0);
 	size_t state = find_record(stream, STREAM_STATE, 0);
 	size_t end = find_record(stream, STREAM_END, 0);
+	size_t announce = find_record(stream, STREAM_ANNOUNCE, 0);
 
 	put_with_u32(stream, 0, 0x4f524542);	     /* magic */
 	put_with_u32(stream, 12, 2);		     /* oldest */
@@ -302,6 +306,10 @@ static void put_numbers(const struct buffer *stream)
 	put_with_u32(stream, verify + 24, 0);	     /* count */
 	put_with_u32(stream, state + 16, 7);	     /* kind */
 	put_with_u32(stream, state + 20, 1);	     /* instance */
+	put_with_u32(stream, announce + 16, 1);	     /* does not come */
+	put_with_u32(stream, announce + 16, FRAMES); /* not RAM */
+	put_with_u32(stream, announce + 24, 1025);   /* count */
+	put_with_u32(stream, announce + 8, 8);	     /* length */
 	put_with_u32(stream, end + 16, 2);	     /* run */
 	put_with_u32(stream, end + 8, 4);
 }
@@ -325,6 +333,7 @@ static void put_records(const struct buffer *stream)
 	put_twice(stream, STREAM_CONFIG, 0);
 	put_twice(stream, STREAM_CPUID, 0);
 	put_twice(stream, STREAM_ZERO, 0); /* zero already */
+	put_twice(stream, STREAM_ANNOUNCE, 0); /* came already */
 	put_twice(stream, STREAM_END, 0);
 	put_twice(stream, STREAM_COMMIT, 0);
 	put_moved(stream, STREAM_PAGES, 0, STREAM_END);
@@ -333,6 +342,7 @@ static void put_records(const struct buffer *stream)
 	put_moved(stream, STREAM_STATE, 0, STREAM_VERIFY);
 	put_moved(stream, STREAM_VERIFY, 0, STREAM_END);
 	put_moved(stream, STREAM_STATE, 4, STREAM_STATE); /* CLOCK first */
+	put_moved(stream, STREAM_ANNOUNCE, 0, STREAM_CPUID);
 	put_moved(stream, STREAM_END, 0, STREAM_PAGES);
 	put_spliced(stream, commit, commit, waiting, 16);
 	put_spliced(stream, pages, pages, waiting, 17); /* not empty */
