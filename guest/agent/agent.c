@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/loop.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -26,6 +27,7 @@
 #include <sys/stat.h>
 #include <sys/swap.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -157,6 +159,30 @@ static const char *uptime(char **args)
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	say("%lld", (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000);
 	return NULL;
+}
+
+/* A sign of life every MS milliseconds; 0: no more of them. A line goes out in one
+ * piece, so those of a child do not get into a reply's. */
+static const char *beat(char **args)
+{
+	useconds_t us = strtoul(args[0], NULL, 10) * 1000;
+	static pid_t beating;
+
+	if (beating > 0) {
+		kill(beating, SIGKILL);
+		waitpid(beating, NULL, 0);
+	}
+	beating = 0;
+	if (!us)
+		return NULL;
+	fflush(stdout);
+	beating = fork();
+	for (unsigned long beats = 0; !beating; beats++) {
+		say("beat %lu", beats);
+		fflush(stdout);
+		usleep(us);
+	}
+	return beating < 0 ? strerror(errno) : NULL;
 }
 
 static const char *dmesg_balloon(char **args)
@@ -429,6 +455,7 @@ static const struct command {
 	{"statistics", 0, statistics},
 	{"cmdline", 0, cmdline},
 	{"uptime", 0, uptime},
+	{"beat", 1, beat}, /* MS */
 	{"devices", 0, devices},
 	{"dmesg-balloon", 0, dmesg_balloon},
 	{"dmesg-bad", 0, dmesg_bad},
