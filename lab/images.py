@@ -2,10 +2,13 @@
 initramfs of the stock guest (L2), and the job disk of one run."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
+import sys
+import sysconfig
 import tempfile
 
 TOP = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
@@ -210,6 +213,40 @@ def shared_libraries(program):
     return re.findall(r"(/\S+) \(0x", told.stdout)
 
 
+# Prints what a program imports, in a process of its own, which has imported nothing
+# else; and resource, which os.wait4() imports when first used.
+IMPORTED = """
+import json, os, resource, runpy, sys
+sys.path[0] = os.path.dirname(sys.argv[1])
+runpy.run_path(sys.argv[1], run_name="imported")
+found = [(getattr(module, "__file__", None), getattr(module, "__cached__", None))
+         for module in list(sys.modules.values())]
+print(json.dumps(sorted({path for each in found for path in each if path})))
+"""
+
+
+def python_files(program):
+    """{name inside: path outside}: a Python program, what it imports of this tree,
+    which keeps its place there, and of Python's library, source and compiled. PYTHONHOME
+    is to be the root."""
+    told = json.loads(run([sys.executable, "-B", "-c", IMPORTED, program]))
+    library = sysconfig.get_path("stdlib")
+    encodings = os.path.join(library, "encodings")  # imported when first used
+    told += [program, os.__file__]
+    told += [os.path.join(encodings, name) for name in os.listdir(encodings)]
+    files = {}
+    for path in filter(os.path.isfile, told):
+        if path.startswith(TOP + os.sep):
+            files[os.path.relpath(path, TOP)] = path
+        elif path.startswith(library + os.sep):
+            inside = os.path.join("lib", os.path.basename(library), os.path.relpath(path, library))
+            files[inside] = path
+        if path.endswith(".so"):
+            for needed in shared_libraries(path):
+                files["lib/" + os.path.basename(needed)] = needed
+    return files
+
+
 def job_disk(target, programs, files, texts):
     """A raw ext4 disk. programs: paths, put in /bin with their libraries in
     /lib; files: {name inside: path outside}; texts: {name inside: content}."""
@@ -218,7 +255,7 @@ def job_disk(target, programs, files, texts):
             inside = os.path.join(root, name)
             if not os.path.exists(inside):
                 os.makedirs(os.path.dirname(inside), exist_ok=True)
-                shutil.copyfile(source, inside)
+                shutil.copy2(source, inside)  # by its time Python knows what it compiled
                 os.chmod(inside, 0o755)
         for program in programs:
             place(program, "bin/" + os.path.basename(program))
