@@ -18,6 +18,7 @@ RESULTS = os.path.join(TOP, "bench", "results")
 VARIANTS = [("aerostat", "on"), ("QEMU", "on"), ("aerostat", "off"), ("QEMU", "off")]
 OURS, THEIRS, _, THEIRS_WITHOUT = VARIANTS
 PICTURED = ["idle", "freed", "interleaved", "writing"]
+LINUX = "linux"
 LIMIT_MS = 300
 OVERSHOT = 1.1
 QUIET_CORES = 0.2
@@ -37,6 +38,10 @@ def number(row):
             for key, value in row.items()}
 
 
+def emulated(row):
+    return "emulated" in (row["host"] or "")
+
+
 class Runs:
     """Those that count, by scenario, size of RAM, variant and round."""
 
@@ -47,6 +52,11 @@ class Runs:
         for row in self.counted:
             key = (row["scenario"], row["memory_mib"], (row["monitor"], row["hinting"]))
             self.cells[key][row["round"]] = row
+
+    def name(self, scenario):
+        """As it is called in a table."""
+        told = any(row["scenario"] == scenario and emulated(row) for row in self.rows)
+        return f"{scenario}, emulated" if told else scenario
 
     def sizes(self, scenario):
         return sorted({memory for name, memory, (_, hinting) in self.cells
@@ -144,7 +154,9 @@ def bars(runs):
     freed = [row["bytes"] / row["in_use"] for row in runs.of("freed", OURS).values()]
     growth, between = sweep_growth(runs)
     overshot = [row["downtime_ms"] / LIMIT_MS for row in runs.counted
-                if row["monitor"] == "aerostat" and row["downtime_ms"] is not None]
+                if row["monitor"] == "aerostat" and row["downtime_ms"] is not None
+                and not emulated(row)]
+    linux, debian = runs.of(LINUX, OURS).values(), runs.name(LINUX)
     yield from at_most("freed: bytes over bytes in use, in every run", freed, 1.02, max, "{:.4f}")
     yield from at_most("freed: time over QEMU's with hinting",
                        runs.ratios("freed", OURS, THEIRS), 0.8)
@@ -161,10 +173,14 @@ def bars(runs):
                         wire_rates(runs, "interleaved"), 0.85)
     yield from at_most("idle: heartbeat gap over QEMU's with hinting",
                        runs.ratios("idle", OURS, THEIRS, "gap_ms"), 0.5)
-    yield from at_most(f"all: downtime over the limit of {LIMIT_MS} ms, in every run", overshot,
-                       OVERSHOT, max)
+    yield from at_most(f"all but emulated: downtime over the limit of {LIMIT_MS} ms, in every run",
+                       overshot, OVERSHOT, max)
     yield from at_most("writing: heartbeat gap over the limit, in every run",
                        [gap / LIMIT_MS for gap in figures(runs, "writing", OURS, "gap_ms")], 1, max)
+    yield from at_most(f"{debian}: bytes over bytes in use, in every run",
+                       [row["bytes"] / row["in_use"] for row in linux], 1.1, max)
+    yield from at_most(f"{debian}: time over QEMU's with hinting",
+                       runs.ratios(LINUX, OURS, THEIRS), 0.5)
 
 
 # ------------------------------------------------------------------ tables ---
@@ -184,7 +200,7 @@ def run_table(runs):
         def column(value, form="{:,.0f}"):
             return spread([value(row) for row in done if value(row) is not None], form)
         lines.append([
-            scenario, f"{memory / 1024:g} GiB", variant[0], variant[1],
+            runs.name(scenario), f"{memory / 1024:g} GiB", variant[0], variant[1],
             f"{len(done)} of {len(rows)}", column(lambda row: row["own_ms"]),
             column(lambda row: row["downtime_ms"]), column(lambda row: row["gap_ms"]),
             column(lambda row: row["bytes"] / 1e6),
@@ -198,11 +214,11 @@ def run_table(runs):
 
 def ratio_table(runs):
     lines = []
-    for scenario in PICTURED:
+    for scenario in PICTURED + [LINUX]:
         for what, value in [("time", "own_ms"), ("bytes", "bytes"), ("heartbeat gap", "gap_ms")]:
             line = [spread(runs.ratios(scenario, OURS, other, value)) for other in VARIANTS[1:]]
             if line != ["-"] * 3:
-                lines.append([scenario, what, *line])
+                lines.append([runs.name(scenario), what, *line])
     return table(["guest", "aerostat with hinting over", "QEMU with hinting",
                   "aerostat without", "QEMU without"], lines)
 
@@ -247,6 +263,31 @@ def remarks(runs):
             yield (f"- {row['scenario']}, {row['memory_mib'] or 0:.0f} MiB, {row['monitor']}, "
                    f"hinting {row['hinting'] or '-'}, round {row['round'] or 0:.0f}: "
                    f"{row['note']}")
+
+
+WHY_QEMU_SENDS_MORE = """\
+Why QEMU sends more with hinting: it sends while the guest reports, so that what was freed goes
+out before a hint of it comes. And a guest that zeroes what it allocates (`init_on_alloc`,
+Debian's default) writes each block that it is about to hint, under a log that is armed: a fault
+for each page makes the report slow, and each page comes back dirty, to be scanned and sent as a
+zero page in a later round. aerostat waits for the report without a log, arms it then, tests
+the pages and sends nothing for those that are zero. Where it is emulated, the machine has
+one CPU, which the guest's report and the sender share."""
+
+
+def linux_lines(runs):
+    """Every run, as it was."""
+    whole = ("own_ms", "downtime_ms", "gap_ms", "setup_ms", "report_ms", "sending_ms", "rounds",
+             "hints", "pages_sent", "pages_zero")
+    for row in runs.counted:
+        if row["scenario"] != LINUX:
+            continue
+        sent = row["bytes"] and f"{row['bytes'] / 1e6:,.1f}"
+        share = sent and f"{row['bytes'] / row['in_use']:.3f}"
+        yield [f"{row['round']:.0f}", f"{row['place'] + 1:.0f}", row["monitor"], row["hinting"],
+               *["-" if row[name] is None else f"{row[name]:,.0f}" for name in whole], sent or "-",
+               f"{row['in_use'] / 1e6:,.1f}" if row["in_use"] else "-", share or "-",
+               row["intact"] or "-"]
 
 
 def reuse_lines(runs):
@@ -329,13 +370,21 @@ def report(path):
         print("migration: nothing was measured yet")
         return
     runs = Runs(rows)
-    lines = ["# Moves of the bare guest", "", *remarks(runs), "",
+    lines = ["# Moves", "",
+             "Of the bare guest; those called linux are of a Debian guest.", "", *remarks(runs), "",
              *table(["what must be shown", "bar", "measured", ""], bars(runs))]
     reuse = list(reuse_lines(runs))
     if reuse:
         lines += ["## Hint, then reuse", "", *table(
             ["monitor", "intact", "blocks taken back and written",
              "of these before the device saw the hint"], reuse)]
+    debian = list(linux_lines(runs))
+    if debian:
+        lines += [f"## The Debian guest ({runs.name(LINUX)})", "", *table(
+            ["round", "turn", "monitor", "hinting", "time, ms", "downtime, ms",
+             "heartbeat gap, ms", "arming, ms", "report, ms", "sending, ms", "rounds", "hints",
+             "pages sent", "zero pages", "MB sent", "MB in use", "sent / in use", "intact"],
+            debian), WHY_QEMU_SENDS_MORE, ""]
     lines += ["## Every guest", "", *run_table(runs), "## Ratios", "", *ratio_table(runs),
               "## What a move with hinting is made of, ms", "", *parts_table(runs)]
     text = "\n".join(lines)

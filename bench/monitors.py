@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Two monitors under the same verbs, for bench/migration: a machine is started,
-its bare guest obeys commands on the serial port, and it is moved. Both speak QMP
+its guest obeys commands on the serial port, and it is moved. Both speak QMP
 and have their sockets in a directory of the caller's."""
 
 import json
@@ -96,9 +96,10 @@ class Console:
         except OSError:
             pass
 
-    def ready(self):
-        """A guest greets, maybe before anybody listens, and is deaf until then."""
-        self._await(b"@ agent ready\n", 1)
+    def ready(self, seconds):
+        """A guest greets, maybe before anybody listens, and is deaf until then: it
+        is given so long to greet."""
+        self._await(b"@ agent ready\n", seconds)
         self.command("ping")
 
     def _await(self, what, seconds):
@@ -163,6 +164,14 @@ class Machine:
     def _prepare(self, incoming):
         pass
 
+    def _boot(self, dashes):
+        """The options of what it boots: a guest of its own, or a kernel with more."""
+        words = [dashes + "kernel", self.paths["guest"]]
+        for name in ("initrd", "append"):
+            if name in self.paths:
+                words += [dashes + name, self.paths[name]]
+        return words
+
     @property
     def pid(self):
         return self.process.pid
@@ -207,8 +216,9 @@ class Aerostat(Machine):
         if incoming:
             return common + ["--incoming", "unix:" + incoming]
         # Reporting would give back beforehand what hinting is to leave out.
-        return common + ["--kernel", self.paths["guest"], "--memory", f"{memory // MIB}M",
-                         "--balloon", f"hinting={'on' if hinting else 'off'},reporting=off"]
+        return common + self._boot("--") + [
+            "--memory", f"{memory // MIB}M",
+            "--balloon", f"hinting={'on' if hinting else 'off'},reporting=off"]
 
     def migrate(self, path, downtime):
         self.qmp.call("migrate", {"uri": "unix:" + path, "downtime-limit": downtime})
@@ -223,14 +233,16 @@ class Aerostat(Machine):
             "setup_ms": end["setup_ms"], "report_ms": end["report_ms"],
             "sending_ms": sum(each["ms"] for each in end["rounds"]),
             "bytes": end["bytes_sent"], "bytes_counted": end["bytes_received"],
-            "pages_sent": end["pages_sent"], "hints_late": end["hints_late"],
-            "rounds": len(end["rounds"]),
+            "pages_sent": end["pages_sent"], "pages_zero": end["pages_zero"],
+            "hints": end["hints_received"], "hinted_pages": end["pages_hinted"],
+            "hints_late": end["hints_late"], "rounds": len(end["rounds"]),
         }
 
 
 class Qemu(Machine):
     name = "QEMU"
     PROGRAM = "qemu-system-x86_64"
+    FIRMWARE = ["qboot.rom", "linuxboot_dma.bin", "kvmvapic.bin"]  # that a machine needs
 
     @staticmethod
     def missing(_):
@@ -247,7 +259,7 @@ class Qemu(Machine):
         # qboot finds the same PVH entry as SeaBIOS does, but at once: where KVM is
         # software, SeaBIOS takes 4 seconds. The guest's first words wait for us.
         command = [self.PROGRAM, "-M", "q35", "-accel", "kvm", "-cpu", "host,-arch-capabilities",
-                   "-m", f"{memory // MIB}M", "-bios", "qboot.rom", "-kernel", self.paths["guest"],
+                   "-m", f"{memory // MIB}M", "-bios", self.FIRMWARE[0], *self._boot("-"),
                    "-nodefaults", "-no-user-config", "-display", "none",
                    "-chardev", f"socket,id=serial,path={self._at('serial')},server=on,wait=on",
                    "-serial", "chardev:serial",
@@ -255,6 +267,8 @@ class Qemu(Machine):
                    "-object", "iothread,id=balloon-thread",
                    "-device", "virtio-balloon-pci,disable-legacy=on,iothread=balloon-thread,"
                    f"free-page-hint={'on' if hinting else 'off'}"]
+        if "firmware" in self.paths:
+            command += ["-L", self.paths["firmware"]]
         return command + (["-incoming", "unix:" + incoming] if incoming else [])
 
     def _prepare(self, incoming):
@@ -277,7 +291,8 @@ class Qemu(Machine):
         return {
             "total_ms": end["total-time"], "downtime_ms": end["downtime"],
             "setup_ms": end["setup-time"], "bytes": ram["transferred"],
-            "pages_sent": ram["normal"], "rounds": ram["dirty-sync-count"],
+            "pages_sent": ram["normal"], "pages_zero": ram["duplicate"],
+            "rounds": ram["dirty-sync-count"],
         }
 
 
