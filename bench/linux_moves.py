@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A round of bench/migration's scenario linux: lab/run finds a place where Debian
+"""A round of bench/migration's linux scenarios: lab/run finds a place where Debian
 guests run, and has bench/linux_round.py move them there."""
 
 import json
@@ -42,19 +42,19 @@ def missing(paths):
     return None
 
 
-def command(scenario, memory, variants):
+def command(name, scenario, memory, variants):
     added = [word for file in [Qemu.PROGRAM] + firmware()[0] for word in ("--add", file)]
     return [os.path.join(TOP, "lab", "run"), "--quiet", "--out", OUT,
             "--memory", str(2 * memory // MIB + LAB_SPARE_MIB),
             "--timeout", str(RUN_SECONDS * len(variants)), *added,
-            os.path.join(TOP, "bench", "linux_round.py"), str(memory // MIB),
+            os.path.join(TOP, "bench", "linux_round.py"), name, str(memory // MIB),
             str(scenario.used), str(scenario.freed), *variants]
 
 
-def rows_of_lab(scenario, memory, variants, paths, rows):
-    """Adds to rows as they come. Return: lab/run's status"""
+def rows_of_lab(asked, paths, rows):
+    """Passes rows on as they come. Return: lab/run's status"""
     environment = {**os.environ, "AEROSTAT": paths["aerostat"], "COPY": paths["copy"]}
-    with subprocess.Popen(command(scenario, memory, variants), env=environment,
+    with subprocess.Popen(asked, env=environment,
                           stdout=subprocess.PIPE, text=True) as lab:
         for line in lab.stdout:
             if line.startswith("row "):
@@ -64,7 +64,7 @@ def rows_of_lab(scenario, memory, variants, paths, rows):
     return lab.returncode
 
 
-def play(scenario, memory, variants, paths, add):
+def play(name, scenario, memory, variants, paths, add):
     """A row for each (monitor's name, "on" or "off"), in this order. A lab that
     dies is booted again for those that are left, and that is printed."""
     left = list(variants)
@@ -75,7 +75,8 @@ def play(scenario, memory, variants, paths, add):
 
     why = ""
     for _ in range(TRIES):
-        status = rows_of_lab(scenario, memory, [":".join(each) for each in left], paths, one)
+        asked = command(name, scenario, memory, [":".join(each) for each in left])
+        status = rows_of_lab(asked, paths, one)
         if not left:
             return
         why = "the lab died" if status == LAB_DIED else f"lab/run ended with status {status}"

@@ -52,6 +52,7 @@ class Debian:
     """Debian's kernel with the agent of guest/agent. What it has in use is all that
     it does not hold free: MemTotal leaves out what the kernel took before."""
 
+    append = "console=ttyS0 loglevel=4 panic=-1"
     beat_ms = 50  # a line of output is dear where the guest's KVM is emulated
     boot_seconds = 180
     command_seconds = 300
@@ -64,6 +65,10 @@ class Debian:
     def counters(_):
         """Its driver has none; what stands in their place is the monitor's."""
         return {}
+
+
+class Unzeroed(Debian):
+    append = Debian.append + " init_on_alloc=0"
 
 
 class Scenario:
@@ -102,16 +107,23 @@ def scenarios(used, freed, writer, rate):
             "that is hinted taken back and written at once",
             [f"keep {small_used} {SEED}", f"dirty {small_freed} {SEED + 1}", "take 3"],
             small_used, small_freed, None, hintings=(True,)),
-        "linux": debian(max(used // 4, 1), max(freed // 2, 1)),
+        **debian(max(used // 4, 1), max(freed // 2, 1)),
     }
 
 
 def debian(used, freed):
-    """As it comes: its kernel zeroes what its driver is about to hint (init_on_alloc)."""
-    return Scenario(
-        f"a Debian guest, {used} MiB and what Linux needs in use, {freed} MiB dirtied and freed; "
-        "where lab/run finds a place for it",
-        [f"keep {used} {SEED}", f"dirty {freed} {SEED + 1}"], used, freed, None, guest=Debian)
+    """As it comes, its kernel zeroes what its driver is about to hint (init_on_alloc)."""
+    def scenario(about, hintings, guest):
+        return Scenario(about, [f"keep {used} {SEED}", f"dirty {freed} {SEED + 1}"], used, freed,
+                        None, hintings, guest)
+    return {
+        "linux": scenario(
+            f"a Debian guest, {used} MiB and what Linux needs in use, {freed} MiB dirtied and "
+            "freed; where lab/run finds a place for it", (True, False), Debian),
+        "linux-unzeroed": scenario(
+            "the same guest told not to zero what it allocates (init_on_alloc=0)", (True,),
+            Unzeroed),
+    }
 
 
 # ------------------------------------------------------------------- host ---
