@@ -32,7 +32,7 @@ class Bare:
     """The guest of guest/bare."""
 
     beat_ms = 2
-    boot_seconds = 1
+    boot_seconds = 30
     command_seconds = 120
 
     @staticmethod
