@@ -466,7 +466,6 @@ static int load(struct destination *d, bool *run, struct error *err)
 		return -1;
 	}
 	loaded.verified_pages = le64_make(d->verified_pages);
-	loaded.resident_bytes = le64_make(backing_resident(d->memory));
 	return channel_write_record(d->channel, STREAM_LOADED, &loaded,
 				    sizeof(loaded), err);
 }
@@ -477,6 +476,7 @@ int migration_destination_run(struct channel *channel,
 {
 	struct destination d = { .channel = channel, .ops = ops,
 				 .host = host };
+	struct stream_resident resident;
 	struct stream_running running;
 	bool run = false;
 	int rc = load(&d, &run, err);
@@ -492,5 +492,9 @@ int migration_destination_run(struct channel *channel,
 			     sizeof(running), NULL);
 	backing_set_huge(d.memory, (struct page_run){ 0, d.memory->frames },
 			 true);
+	/* To count takes a look at every page: not while the guest waits. */
+	resident.bytes = le64_make(backing_resident(d.memory));
+	channel_write_record(channel, STREAM_RESIDENT, &resident,
+			     sizeof(resident), NULL);
 	return 0;
 }

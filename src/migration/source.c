@@ -23,6 +23,7 @@
 
 #define NS_PER_MS 1000000ull
 #define REFUSAL_MS 200
+#define RESIDENT_MS 1000
 /* Before anything was measured: stop, state and hand-over. */
 #define FIXED_GUESS_MS 30
 
@@ -322,10 +323,24 @@ static int send_rest(struct migration_source *source, struct error *err)
 	return rc;
 }
 
+/* The destination counts when the guest runs; a count is not worth more than a
+ * second. */
+static uint64_t resident_there(struct migration_source *source)
+{
+	struct stream_resident resident;
+
+	channel_set_patience(&source->channel, RESIDENT_MS);
+	if (expect(source, STREAM_RESIDENT, &resident, sizeof(resident),
+		   &(struct error){ "" }) < 0)
+		return 0;
+	return le64_get(resident.bytes);
+}
+
 /* From COMMIT on the guest is the destination's, whatever is heard. */
 static int commit(struct migration_source *source, struct error *err)
 {
 	struct stream_running running;
+	uint64_t resident;
 
 	if (atomic_load(&source->cancel))
 		return error_set(err, "cancelled");
@@ -337,10 +352,13 @@ static int commit(struct migration_source *source, struct error *err)
 	if (expect(source, STREAM_RUNNING, &running, sizeof(running), err) < 0)
 		return error_prefix(err, "the guest was handed over, but the "
 				    "destination did not say that it runs");
+	source->ended_ns = migration_now_ns();
+	resident = resident_there(source);
 	scoped_lock(&source->lock);
 	source->status.bytes_received = le64_get(running.bytes_received);
 	source->status.downtime_ms =
-		(migration_now_ns() - source->stopped_ns) / NS_PER_MS;
+		(source->ended_ns - source->stopped_ns) / NS_PER_MS;
+	source->status.destination_rss_bytes = resident;
 	return 0;
 }
 
@@ -358,7 +376,6 @@ static int hand_over(struct migration_source *source, struct error *err)
 		return -1;
 	pthread_mutex_lock(&source->lock);
 	source->status.verified_pages = le64_get(loaded.verified_pages);
-	source->status.destination_rss_bytes = le64_get(loaded.resident_bytes);
 	pthread_mutex_unlock(&source->lock);
 	return commit(source, err);
 }
@@ -386,9 +403,9 @@ static int move(struct migration_source *source, const char *uri,
 	source->channel.bandwidth = source->options.bandwidth;
 	if (atomic_load(&source->cancel))
 		return error_set(err, "cancelled");
-	if (introduce(source, err) < 0 ||
-	    expect(source, STREAM_READY, NULL, 0, err) < 0 ||
-	    source_arm(source, err) < 0)
+	/* The log is armed while the destination makes its machine. */
+	if (introduce(source, err) < 0 || source_arm(source, err) < 0 ||
+	    expect(source, STREAM_READY, NULL, 0, err) < 0)
 		return -1;
 	pthread_mutex_lock(&source->lock);
 	source->status.setup_ms =
@@ -414,8 +431,9 @@ static void finish(struct migration_source *source, int rc,
 	struct migration_status *status = &source->status;
 
 	scoped_lock(&source->lock);
-	status->total_ms =
-		(migration_now_ns() - source->started_ns) / NS_PER_MS;
+	if (!source->ended_ns)
+		source->ended_ns = migration_now_ns();
+	status->total_ms = (source->ended_ns - source->started_ns) / NS_PER_MS;
 	status->bytes_sent = source->channel.sent;
 	status->pages_left = 0;
 	status->pages_hinted = page_set_count(&source->left_out);

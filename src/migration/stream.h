@@ -48,6 +48,7 @@ enum stream_type {
 	STREAM_READY = 0x80,
 	STREAM_LOADED = 0x81,
 	STREAM_RUNNING = 0x82,
+	STREAM_RESIDENT = 0x80000083, /* optional */
 	STREAM_REFUSED = 0x8f,
 };
 
@@ -73,11 +74,14 @@ struct stream_end {
 
 struct stream_loaded {
 	__le64 verified_pages;
-	__le64 resident_bytes; /* guest memory resident at the destination */
 };
 
 struct stream_running {
 	__le64 bytes_received; /* the whole stream, COMMIT included */
+};
+
+struct stream_resident {
+	__le64 bytes; /* guest memory resident at the destination */
 };
 
 #define STREAM_PAGES_MAX 1024u	 /* pages in one PAGES record: 4 MiB */
@@ -91,7 +95,8 @@ _Static_assert(sizeof(struct stream_record) == 16, "stream.md section 3");
 _Static_assert(sizeof(struct stream_run) == 16, "stream.md section 4");
 _Static_assert(sizeof(struct stream_hash) == 24, "stream.md section 4");
 _Static_assert(sizeof(struct stream_end) == 8, "stream.md section 4");
-_Static_assert(sizeof(struct stream_loaded) == 16, "stream.md section 4");
+_Static_assert(sizeof(struct stream_loaded) == 8, "stream.md section 4");
 _Static_assert(sizeof(struct stream_running) == 8, "stream.md section 4");
+_Static_assert(sizeof(struct stream_resident) == 8, "stream.md section 4");
 
 #endif

@@ -71,8 +71,8 @@ static void answer_ready(void)
 static void answer_loaded(void)
 {
 	put_record(STREAM_READY, 0);
-	put_record(STREAM_LOADED, 16);
-	put_zeroes(16);
+	put_record(STREAM_LOADED, 8);
+	put_zeroes(8);
 }
 
 static void lie(enum migration_state expected, const char *says)
@@ -95,8 +95,8 @@ static void test_answers_that_cannot_be(void **state)
 	put_zeroes(1);
 	lie(MIGRATION_FAILED, "0x80");
 
-	put_record(STREAM_LOADED, 16);
-	put_zeroes(16);
+	put_record(STREAM_LOADED, 8);
+	put_zeroes(8);
 	lie(MIGRATION_FAILED, "0x81 instead of 0x80");
 
 	put_record(STREAM_READY, UINT64_MAX);
@@ -107,8 +107,8 @@ static void test_answers_that_cannot_be(void **state)
 	lie(MIGRATION_FAILED, "0x80 instead of 0x81");
 
 	answer_ready();
-	put_record(STREAM_LOADED, 15);
-	put_zeroes(15);
+	put_record(STREAM_LOADED, 7);
+	put_zeroes(7);
 	lie(MIGRATION_FAILED, "0x81");
 
 	answer_ready();
@@ -118,8 +118,8 @@ static void test_answers_that_cannot_be(void **state)
 
 	/* From COMMIT on there is no way back. */
 	answer_loaded();
-	put_record(STREAM_LOADED, 16);
-	put_zeroes(16);
+	put_record(STREAM_LOADED, 8);
+	put_zeroes(8);
 	lie(MIGRATION_UNKNOWN, "0x81 instead of 0x82");
 
 	answer_loaded();

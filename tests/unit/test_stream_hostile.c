@@ -187,10 +187,11 @@ static void accept_it(void)
 		print_error("%s\n", world->err.message);
 	assert_int_equal(world->rc, 0);
 	assert_int_equal(world->arrived, 1);
-	assert_int_equal(answers.count, 3);
+	assert_int_equal(answers.count, 4);
 	assert_int_equal(answers.type[0], STREAM_READY);
 	assert_int_equal(answers.type[1], STREAM_LOADED);
 	assert_int_equal(answers.type[2], STREAM_RUNNING);
+	assert_int_equal(answers.type[3], STREAM_RESIDENT);
 	forget();
 }
 
@@ -258,7 +259,7 @@ static void test_optional_record_of_a_mebibyte(void **state)
 	read_answers(fd[0], &answers);
 	channel_close(&channel);
 	assert_int_equal(w->rc, 0);
-	assert_int_equal(answers.count, 3);
+	assert_int_equal(answers.count, 4);
 	forget();
 }
 
