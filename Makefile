@@ -69,6 +69,7 @@ mutations: all
 bench: all
 	@bench/migration
 	@bench/request-cost
+	@bench/size
 
 lint: all
 	@tests/lint.sh $(BUILD)

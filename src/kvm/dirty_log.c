@@ -59,27 +59,38 @@ static uint64_t piece_length(uint64_t first, uint64_t pages)
 	return pages - first < PIECE_PAGES ? pages - first : PIECE_PAGES;
 }
 
+/* The first piece of a slot, at or after @first, that holds pages that exist:
+ * what is absent costs nothing. Return: its first page, or the slot's @pages */
+static uint64_t next_piece(const struct page_set *populated, uint64_t base,
+			   uint64_t first, uint64_t pages)
+{
+	struct page_run run;
+
+	if (!page_set_next_run(populated, base + first, 1, &run) ||
+	    run.first >= base + pages)
+		return pages;
+	return (run.first - base) & ~(PIECE_PAGES - 1);
+}
+
 /* Clear all of a slot's pages that are in @populated. */
 static int clear_populated(struct kvm_log *log, unsigned int slot,
 			   const struct page_set *populated, struct error *err)
 {
 	const struct memory_region *region = &log->vm->memory->region[slot];
 	uint64_t base = first_frame(region), pages = slot_pages(region);
-	uint64_t first, word, some;
+	uint64_t first = 0, word;
 
-	for (first = 0; first < pages; first += PIECE_PAGES) {
+	while ((first = next_piece(populated, base, first, pages)) < pages) {
 		uint64_t length = piece_length(first, pages);
 		uint64_t words = (length + WORD_PAGES - 1) / WORD_PAGES;
 
-		some = 0;
-		for (word = 0; word < words; word++) {
+		for (word = 0; word < words; word++)
 			log->clear[word] =
 				page_set_word(populated,
 					      (base + first) / WORD_PAGES + word);
-			some |= log->clear[word];
-		}
-		if (some && clear_piece(log, slot, first, length, err) < 0)
+		if (clear_piece(log, slot, first, length, err) < 0)
 			return -1;
+		first += length;
 	}
 	return 0;
 }
@@ -135,7 +146,8 @@ static int64_t sync_slot(struct kvm_log *log, unsigned int slot,
 			 const struct page_set *populated,
 			 struct page_set *into, struct error *err)
 {
-	uint64_t pages = slot_pages(&log->vm->memory->region[slot]), first;
+	const struct memory_region *region = &log->vm->memory->region[slot];
+	uint64_t pages = slot_pages(region), first = 0;
 	struct kvm_dirty_log get = {
 		.slot = slot,
 		.dirty_bitmap = log->bitmap,
@@ -144,13 +156,18 @@ static int64_t sync_slot(struct kvm_log *log, unsigned int slot,
 
 	if (ioctl(log->vm->vm_fd, KVM_GET_DIRTY_LOG, &get) < 0)
 		return error_set_errno(err, errno, "KVM_GET_DIRTY_LOG");
-	for (first = 0; first < pages; first += PIECE_PAGES) {
+	for (;; first += piece_length(first, pages)) {
+		/* Without INITIALLY_SET the log says all there is. */
+		if (log->vm->initially_set)
+			first = next_piece(populated, first_frame(region),
+					   first, pages);
+		if (first >= pages)
+			return total;
 		merged = merge_piece(log, slot, first, populated, into, err);
 		if (merged < 0)
 			return -1;
 		total += merged;
 	}
-	return total;
 }
 
 static int64_t kvm_log_sync(struct dirty_log *base,
