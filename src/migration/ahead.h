@@ -39,8 +39,8 @@ void ahead_announce(struct ahead *ahead, const struct guest_memory *memory,
 		    struct page_run run);
 
 /* The content of @run comes now.
- * Return: whether the thread has made it or is about to, in huge pages where they
- * fit */
+ * Return: whether the thread has made it or is about to, in huge pages where
+ * they fit */
 bool ahead_arrives(struct ahead *ahead, struct page_run run);
 
 /* Does the thread touch memory no more; also without a thread. Once. */

@@ -16,9 +16,15 @@
 
 #define CHANNEL_PATIENCE_SECONDS 30
 
+/* A record's head and a run: what stands between the content of two PAGES. */
+#define CHANNEL_AHEAD 32u
+#define CHANNEL_PARTS_MAX 128 /* of one write */
+
 struct channel {
 	int fd; /* owned */
-	uint64_t sent, received; /* bytes */
+	uint64_t sent, received; /* bytes; what was read ahead is not yet */
+	uint8_t ahead[CHANNEL_AHEAD]; /* came behind the last long read */
+	unsigned int ahead_at, ahead_end;
 	uint64_t bandwidth;	 /* bytes a second, 0: no limit */
 	uint64_t paced_since_ns, paced_bytes;
 	int pipe[2]; /* owned; what pages are lent through, -1: not (yet) */
@@ -52,7 +58,7 @@ void channel_linger(struct channel *channel);
 /* Make every read and write of it fail, now and later. Any thread. */
 void channel_break(struct channel *channel);
 
-/* Return: 0, or -1 with @err */
+/* At most CHANNEL_PARTS_MAX parts. Return: 0, or -1 with @err */
 int channel_write(struct channel *channel, const struct iovec *parts,
 		  int count, struct error *err);
 int channel_read(struct channel *channel, void *to, size_t length,

@@ -26,13 +26,16 @@ struct report_wait_stats {
 	enum free_page_state state;
 	uint64_t waited_ms;	    /* since the report was asked for */
 	uint64_t since_progress_ms; /* since the state or the hints moved */
+	uint64_t accepting_ms;	    /* since hints were seen to arrive */
+	uint64_t pages;		    /* hinted so far */
+	uint64_t link_rate;	    /* bytes a second; 0: not known */
 };
 
 /*
  * True while waiting for the report pays: a page that is hinted costs the
  * guest and us nanoseconds, a page that is sent costs its bytes twice. So wait
- * as long as hints come; give a guest that does not answer, or stalls, a
- * moment, and then send.
+ * as long as hints come faster than the link would carry their pages; give a
+ * guest that does not answer, or stalls, a moment, and then send.
  */
 bool policy_should_wait(const struct report_wait_stats *stats);
 

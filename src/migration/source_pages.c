@@ -24,8 +24,10 @@
 /* Enough for the destination to be busy with. */
 #define BATCH_PAGES 2048u
 #define BATCH_RUNS 256u
-/* To make less than this is done as quickly as it is announced. */
-#define ANNOUNCE_MIN_PAGES 16u
+/* To make less than this is done as quickly as it is announced; and so much is
+ * gathered into one write, instead of being lent. */
+#define SMALL_PAGES 16u
+#define GATHERED_RUNS (CHANNEL_PARTS_MAX / 2)
 
 struct zero_runs {
 	struct stream_run run[STREAM_RUNS_MAX];
@@ -99,34 +101,84 @@ static int zero_pages(struct pass *pass, struct page_run run,
 	return 0;
 }
 
-static int write_run(struct pass *pass, struct page_run run,
-		     const uint8_t *host, struct error *err)
-{
-	struct migration_source *source = pass->source;
-	struct stream_run wire = { le64_make(run.first),
-				   le64_make(run.count) };
-	uint64_t bytes = run.count << GUEST_PAGE_SHIFT;
-	struct stream_record record = {
-		.type = le32_make(STREAM_PAGES),
-		.length = le64_make(sizeof(wire) + bytes),
-	};
-	struct iovec parts[2] = {
-		{ &record, sizeof(record) },
-		{ &wire, sizeof(wire) },
-	};
+/* What a PAGES record begins with. */
+struct pages_head {
+	struct stream_record record;
+	struct stream_run run;
+};
 
-	if (atomic_load(&source->cancel))
-		return error_set(err, "cancelled");
+static struct pages_head head_of(struct page_run run)
+{
+	uint64_t bytes = run.count << GUEST_PAGE_SHIFT;
+
+	return (struct pages_head){
+		.record.type = le32_make(STREAM_PAGES),
+		.record.length = le64_make(sizeof(struct stream_run) + bytes),
+		.run = { le64_make(run.first), le64_make(run.count) },
+	};
+}
+
+static int write_large(struct pass *pass, struct page_run run,
+		       const uint8_t *host, struct error *err)
+{
+	struct pages_head head = head_of(run);
+	struct iovec part = { &head, sizeof(head) };
+
 	pass->pages_sent += run.count;
-	return channel_write_pages(&source->channel, parts, 2, host, bytes,
-				   err);
+	return channel_write_pages(&pass->source->channel, &part, 1, host,
+				   run.count << GUEST_PAGE_SHIFT, err);
+}
+
+/* Write the small runs that follow each other from @first on.
+ * Return: how many, or -1 with @err */
+static int write_small(struct pass *pass, const struct batch *batch,
+		       unsigned int first, struct error *err)
+{
+	struct pages_head head[GATHERED_RUNS];
+	struct iovec part[CHANNEL_PARTS_MAX];
+	unsigned int i = first, n;
+
+	for (n = 0; n < GATHERED_RUNS && i < batch->count; n++, i++) {
+		if (batch->run[i].count >= SMALL_PAGES)
+			break;
+		head[n] = head_of(batch->run[i]);
+		part[2 * n] = (struct iovec){ &head[n], sizeof(head[n]) };
+		part[2 * n + 1] = (struct iovec){
+			(void *)batch->host[i],
+			batch->run[i].count << GUEST_PAGE_SHIFT
+		};
+		pass->pages_sent += batch->run[i].count;
+	}
+	return channel_write(&pass->source->channel, part, 2 * n, err) < 0 ?
+		       -1 : (int)n;
+}
+
+static int write_batch(struct pass *pass, const struct batch *batch,
+		       struct error *err)
+{
+	unsigned int i = 0;
+	int some;
+
+	while (i < batch->count) {
+		if (atomic_load(&pass->source->cancel))
+			return error_set(err, "cancelled");
+		some = 1;
+		if (batch->run[i].count < SMALL_PAGES)
+			some = write_small(pass, batch, i, err);
+		else if (write_large(pass, batch->run[i], batch->host[i],
+				     err) < 0)
+			some = -1;
+		if (some < 0)
+			return -1;
+		i += some;
+	}
+	return 0;
 }
 
 /* Announce what was gathered, and write what was announced before. */
 static int turn(struct pass *pass, struct error *err)
 {
 	struct batch *next = pass->filling, *now = pass->announced;
-	unsigned int i;
 
 	if (next->announcements &&
 	    channel_write_record(&pass->source->channel, STREAM_ANNOUNCE,
@@ -134,9 +186,8 @@ static int turn(struct pass *pass, struct error *err)
 				 next->announcements *
 					 sizeof(next->announced[0]), err) < 0)
 		return -1;
-	for (i = 0; i < now->count; i++)
-		if (write_run(pass, now->run[i], now->host[i], err) < 0)
-			return -1;
+	if (write_batch(pass, now, err) < 0)
+		return -1;
 	now->count = now->announcements = now->pages = 0;
 	pass->filling = now;
 	pass->announced = next;
@@ -146,7 +197,7 @@ static int turn(struct pass *pass, struct error *err)
 /* What the destination has of an earlier round, it need not make. */
 static bool worth_announcing(const struct pass *pass, struct page_run run)
 {
-	return run.count >= ANNOUNCE_MIN_PAGES &&
+	return run.count >= SMALL_PAGES &&
 	       !page_set_contains(&pass->source->sent, run.first);
 }
 

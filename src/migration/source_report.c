@@ -82,7 +82,7 @@ int source_report(struct migration_source *source, struct error *err)
 	struct free_page_progress progress = { 0 };
 	struct report_wait_stats stats = { 0 };
 	uint64_t started = migration_now_ns(), moved = started, now;
-	uint64_t hints = 0, told = started;
+	uint64_t hints = 0, told = started, accepting = 0;
 	bool looked = false;
 
 	if (!source->free_pages || !source->options.hinting ||
@@ -98,12 +98,21 @@ int source_report(struct migration_source *source, struct error *err)
 		now = migration_now_ns();
 		if (progress.state != stats.state || progress.hints != hints)
 			moved = now;
+		if (!accepting && progress.state == FREE_PAGE_ACCEPTING)
+			accepting = now;
 		hints = progress.hints;
 		stats.state = progress.state;
+		stats.pages = progress.pages;
+		stats.accepting_ms = accepting ? (now - accepting) / NS_PER_MS :
+						 0;
 		stats.waited_ms = (now - started) / NS_PER_MS;
 		stats.since_progress_ms = (now - moved) / NS_PER_MS;
 		note_report(source, &progress);
 		look_at_sample(source, &progress, &looked);
+		/* What such a guest hints must not be sent before it is zero:
+		 * the log is off. */
+		stats.link_rate = source->zeroing ? 0 :
+						    source->options.bandwidth;
 		if (tell_waiting(source, now, &told, err) < 0)
 			return -1;
 	} while (policy_should_wait(&stats) && !atomic_load(&source->cancel));

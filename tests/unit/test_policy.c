@@ -87,20 +87,45 @@ static void test_when_to_wait(void **state)
 		struct report_wait_stats stats;
 		bool wait;
 	} table[] = {
-		{ { FREE_PAGE_NONE, 0, 0 }, false },
-		{ { FREE_PAGE_COMPLETE, 0, 0 }, false },
+		{ { .state = FREE_PAGE_NONE }, false },
+		{ { .state = FREE_PAGE_COMPLETE }, false },
 		/* Asked: two seconds to answer. */
-		{ { FREE_PAGE_REQUESTED, 0, 0 }, true },
-		{ { FREE_PAGE_REQUESTED, 1999, 1999 }, true },
-		{ { FREE_PAGE_REQUESTED, 2000, 0 }, false },
+		{ { .state = FREE_PAGE_REQUESTED }, true },
+		{ { .state = FREE_PAGE_REQUESTED, .waited_ms = 1999,
+		    .since_progress_ms = 1999 }, true },
+		{ { .state = FREE_PAGE_REQUESTED, .waited_ms = 2000 }, false },
 		/* Hinting: as long as hints come. */
-		{ { FREE_PAGE_ACCEPTING, 0, 0 }, true },
-		{ { FREE_PAGE_ACCEPTING, 59999, 1999 }, true },
-		{ { FREE_PAGE_ACCEPTING, 2500, 2000 }, false },
+		{ { .state = FREE_PAGE_ACCEPTING }, true },
+		{ { .state = FREE_PAGE_ACCEPTING, .waited_ms = 59999,
+		    .since_progress_ms = 1999 }, true },
+		{ { .state = FREE_PAGE_ACCEPTING, .waited_ms = 2500,
+		    .since_progress_ms = 2000 }, false },
+		/* As long as they come faster than the link is: 1000 pages are
+		 * 4 MiB. */
+		{ { .state = FREE_PAGE_ACCEPTING, .waited_ms = 300,
+		    .accepting_ms = 100, .pages = 100,
+		    .link_rate = 4096000 }, true },
+		{ { .state = FREE_PAGE_ACCEPTING, .waited_ms = 300,
+		    .accepting_ms = 100, .pages = 99,
+		    .link_rate = 4096000 }, false },
+		{ { .state = FREE_PAGE_ACCEPTING, .waited_ms = 300,
+		    .accepting_ms = 1000, .pages = 1000,
+		    .link_rate = 4096000 }, true },
+		{ { .state = FREE_PAGE_ACCEPTING, .waited_ms = 300,
+		    .accepting_ms = 1000, .pages = 999,
+		    .link_rate = 4096000 }, false },
+		{ { .state = FREE_PAGE_ACCEPTING, .waited_ms = 300,
+		    .accepting_ms = 99, .link_rate = 4096000 }, true },
+		{ { .state = FREE_PAGE_ACCEPTING, .waited_ms = 300,
+		    .accepting_ms = 1000 }, true },
+		{ { .state = FREE_PAGE_ACCEPTING, .waited_ms = 9,
+		    .accepting_ms = 1000, .pages = UINT64_MAX,
+		    .link_rate = 1 }, true },
 		/* But not for ever. */
-		{ { FREE_PAGE_ACCEPTING, 60000, 0 }, false },
-		{ { FREE_PAGE_ACCEPTING, UINT64_MAX, 0 }, false },
-		{ { (enum free_page_state)77, 0, 0 }, false },
+		{ { .state = FREE_PAGE_ACCEPTING, .waited_ms = 60000 }, false },
+		{ { .state = FREE_PAGE_ACCEPTING,
+		    .waited_ms = UINT64_MAX }, false },
+		{ { .state = (enum free_page_state)77 }, false },
 	};
 	size_t i;
 
