@@ -115,14 +115,18 @@ struct balloon_statistics {
 	uint64_t updates; /* buffers taken in, since balloon_init() */
 };
 
+#define BALLOON_RUNS 256u /* that the host hears of at a time */
+
 /* What the balloon tells its host; all members mandatory, all called on the
  * device thread, never with a lock held by the balloon. They may start, close
  * and finish reports, but not activate or reset the device they come from. */
 struct balloon_host_ops {
-	/* Give back the memory of a run of pages in RAM (in one region),
-	 * before the guest's buffer is returned. Failure is the host's to
-	 * count; the guest is acknowledged all the same (R24). */
-	void (*discard)(void *host, struct page_run run);
+	/* Give back the memory of @runs runs of pages in RAM (each in one
+	 * region; ascending), at most BALLOON_RUNS, before the guest's buffer
+	 * is returned. Failure is the host's to count; the guest is
+	 * acknowledged all the same (R24). */
+	void (*discard)(void *host, const struct page_run *run,
+			unsigned int runs);
 	/* The guest takes these pages back into use. */
 	void (*returned)(void *host, struct page_run run);
 	/* The report moved on to @state. */
@@ -233,6 +237,8 @@ struct balloon {
 	int32_t statistics_head; /* the buffer we hold, or -1 */
 
 	struct page_set run_pages; /* scratch: the frames of one drain */
+	struct page_run run[BALLOON_RUNS]; /* scratch: what to discard */
+	unsigned int runs;
 	uint16_t heads[VIRTQUEUE_MAX_SIZE]; /* scratch: its buffers */
 	struct virtqueue_chain chain;	    /* scratch: one buffer */
 };

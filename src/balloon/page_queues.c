@@ -64,44 +64,69 @@ static uint64_t gather_buffer(struct balloon *balloon,
 	return at / 4;
 }
 
-/* Call @tell once per run of the frames gathered, cut where regions meet. */
-static void tell_runs(struct balloon *balloon,
-		      void (*tell)(void *host, struct page_run run))
+static void discard_runs(struct balloon *balloon)
 {
-	struct page_run run = { 0, 0 };
+	if (balloon->runs)
+		balloon->ops->discard(balloon->host, balloon->run,
+				      balloon->runs);
+	balloon->runs = 0;
+}
+
+/* The next run of the frames gathered, behind @run, cut where regions meet.
+ * Return: false when there is no more */
+static bool next_gathered(const struct balloon *balloon, struct page_run *run)
+{
 	struct gpa start;
 	uint64_t length;
 
-	while (page_set_next_run(&balloon->run_pages, run.first + run.count,
-				 UINT64_MAX, &run)) {
-		start.value = run.first << GUEST_PAGE_SHIFT;
-		length = run.count << GUEST_PAGE_SHIFT;
-		guest_memory_clip(balloon->memory, &start, &length);
-		run.count = length >> GUEST_PAGE_SHIFT;
-		tell(balloon->host, run);
+	if (!page_set_next_run(&balloon->run_pages, run->first + run->count,
+			       UINT64_MAX, run))
+		return false;
+	start.value = run->first << GUEST_PAGE_SHIFT;
+	length = run->count << GUEST_PAGE_SHIFT;
+	guest_memory_clip(balloon->memory, &start, &length);
+	run->count = length >> GUEST_PAGE_SHIFT;
+	return true;
+}
+
+static void tell_discarded(struct balloon *balloon)
+{
+	struct page_run run = { 0, 0 };
+
+	while (next_gathered(balloon, &run)) {
+		if (balloon->runs == BALLOON_RUNS)
+			discard_runs(balloon);
+		balloon->run[balloon->runs++] = run;
 	}
-	page_set_clear(&balloon->run_pages);
+	discard_runs(balloon);
+}
+
+static void tell_returned(struct balloon *balloon)
+{
+	struct page_run run = { 0, 0 };
+
+	while (next_gathered(balloon, &run))
+		balloon->ops->returned(balloon->host, run);
 }
 
 /* The end of a drain: tell of what was gathered, then return the buffers. */
 static void finish(struct balloon *balloon, enum balloon_queue index,
-		   unsigned int taken,
-		   void (*tell)(void *host, struct page_run run))
+		   unsigned int taken, void (*tell)(struct balloon *balloon))
 {
 	unsigned int i;
 
-	if (balloon->broken) {
-		page_set_clear(&balloon->run_pages);
+	if (!balloon->broken)
+		tell(balloon);
+	page_set_clear(&balloon->run_pages);
+	if (balloon->broken)
 		return;
-	}
-	tell_runs(balloon, tell);
 	for (i = 0; i < taken; i++)
 		virtqueue_push(&balloon->queue[index], balloon->heads[i], 0);
 	balloon_publish(balloon, index);
 }
 
 static bool drain_frames(struct balloon *balloon, enum balloon_queue index,
-			 void (*tell)(void *host, struct page_run run))
+			 void (*tell)(struct balloon *balloon))
 {
 	struct virtqueue *queue = &balloon->queue[index];
 	uint64_t frames = 0;
@@ -145,7 +170,7 @@ static uint64_t gather_ranges(struct balloon *balloon, bool keep)
 /* @covered: in, out: pages in all buffers */
 static bool drain_ranges(struct balloon *balloon, enum balloon_queue index,
 			 bool keep, uint64_t *covered,
-			 void (*tell)(void *host, struct page_run run))
+			 void (*tell)(struct balloon *balloon))
 {
 	struct virtqueue *queue = &balloon->queue[index];
 	unsigned int taken = 0;
@@ -163,7 +188,7 @@ static bool drain_ranges(struct balloon *balloon, enum balloon_queue index,
 }
 
 static bool drain_pages(struct balloon *balloon, enum balloon_queue index,
-			void (*tell)(void *host, struct page_run run))
+			void (*tell)(struct balloon *balloon))
 {
 	if (balloon_has_feature(balloon, BALLOON_F_PAGE_RANGES))
 		return drain_ranges(balloon, index, true,
@@ -173,12 +198,12 @@ static bool drain_pages(struct balloon *balloon, enum balloon_queue index,
 
 bool balloon_drain_inflate(struct balloon *balloon)
 {
-	return drain_pages(balloon, BALLOON_INFLATE, balloon->ops->discard);
+	return drain_pages(balloon, BALLOON_INFLATE, tell_discarded);
 }
 
 bool balloon_drain_deflate(struct balloon *balloon)
 {
-	return drain_pages(balloon, BALLOON_DEFLATE, balloon->ops->returned);
+	return drain_pages(balloon, BALLOON_DEFLATE, tell_returned);
 }
 
 /*
@@ -190,7 +215,7 @@ bool balloon_drain_reporting(struct balloon *balloon)
 {
 	uint64_t pages = 0;
 	bool more = drain_ranges(balloon, BALLOON_REPORTING, !balloon->poison,
-				 &pages, balloon->ops->discard);
+				 &pages, tell_discarded);
 
 	balloon->counters.reported += pages;
 	if (balloon->poison)

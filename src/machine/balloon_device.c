@@ -34,9 +34,17 @@ static const enum free_page_state free_page_states[REPORT_STATES] = {
 
 /* -------------------------------- the balloon's events, device thread --- */
 
-static void on_discard(void *host, struct page_run run)
+/* Pages read as zero now and KVM's log does not know: without this a
+ * destination would keep what it has of them (R26). */
+static void note_discard(struct balloon_device *device, struct page_run run)
 {
-	struct balloon_device *device = host;
+	guest_memory_mark_dirty(device->memory,
+				(struct gpa){ run.first << GUEST_PAGE_SHIFT },
+				run.count << GUEST_PAGE_SHIFT);
+}
+
+static void discard(struct balloon_device *device, struct page_run run)
+{
 	struct page_run discarded;
 
 	if (backing_discard(device->memory, run, &discarded) < 0) {
@@ -47,12 +55,23 @@ static void on_discard(void *host, struct page_run run)
 		atomic_fetch_add(&device->discarded, discarded.count);
 		atomic_fetch_add(&device->kept, run.count - discarded.count);
 	}
-	/* The pages read as zero now and KVM's log does not know: without this
-	 * a destination would keep what it has of them (R26). */
-	guest_memory_mark_dirty(device->memory,
-				(struct gpa){ discarded.first
-					      << GUEST_PAGE_SHIFT },
-				discarded.count << GUEST_PAGE_SHIFT);
+	note_discard(device, discarded);
+}
+
+static void on_discard(void *host, const struct page_run *run,
+		       unsigned int runs)
+{
+	struct balloon_device *device = host;
+	unsigned int i, gone;
+
+	_Static_assert(BALLOON_RUNS <= BACKING_BATCH, "more than a batch");
+	gone = backing_discard_batch(device->memory, run, runs);
+	for (i = 0; i < gone; i++) {
+		atomic_fetch_add(&device->discarded, run[i].count);
+		note_discard(device, run[i]);
+	}
+	for (; i < runs; i++)
+		discard(device, run[i]);
 }
 
 static void on_returned(void *host, struct page_run run)

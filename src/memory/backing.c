@@ -5,10 +5,14 @@
 #include <inttypes.h>
 #include <linux/falloc.h>
 #include <linux/memfd.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "memory/backing.h"
@@ -303,6 +307,48 @@ int backing_discard(const struct guest_memory *memory, struct page_run run,
 	if (rc == 0)
 		*discarded = whole;
 	return rc;
+}
+
+/* Below this a call for each is as quick. */
+#define BATCH_MIN 4
+
+/* Return: bytes given back, or a negative errno */
+static int64_t drop_parts(const struct iovec *part, unsigned int parts)
+{
+	cleanup_fd int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	int64_t bytes;
+
+	if (self < 0)
+		return -errno;
+	bytes = syscall(SYS_process_madvise, self, part, parts, MADV_DONTNEED,
+			0);
+	return bytes < 0 ? -errno : bytes;
+}
+
+unsigned int backing_discard_batch(const struct guest_memory *memory,
+				   const struct page_run *run,
+				   unsigned int runs)
+{
+	static atomic_bool refused; /* as this kernel answered once */
+	struct iovec part[BACKING_BATCH];
+	unsigned int i;
+	int64_t bytes;
+
+	if (memory->backing != BACKING_ANONYMOUS || runs < BATCH_MIN ||
+	    runs > BACKING_BATCH || atomic_load(&refused))
+		return 0;
+	for (i = 0; i < runs; i++) {
+		part[i].iov_base = run_host(memory, run[i]);
+		part[i].iov_len = run[i].count << GUEST_PAGE_SHIFT;
+		if (!part[i].iov_base)
+			return 0;
+	}
+	bytes = drop_parts(part, runs);
+	if (bytes == -EINVAL || bytes == -ENOSYS || bytes == -EPERM)
+		atomic_store(&refused, true);
+	for (i = 0; i < runs && bytes >= (int64_t)part[i].iov_len; i++)
+		bytes -= (int64_t)part[i].iov_len;
+	return i;
 }
 
 /* Calls madvise() on each part of a run; a run may cross a region boundary. */

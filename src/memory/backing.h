@@ -78,6 +78,24 @@ uint64_t backing_page_size(const struct guest_memory *memory);
 int backing_discard(const struct guest_memory *memory, struct page_run run,
 		    struct page_run *discarded);
 
+#define BACKING_BATCH 256u /* runs that one call takes */
+
+/**
+ * backing_discard_batch() - Give many runs back in one system call
+ * @run:	each as for backing_discard()
+ * @runs:	1 to BACKING_BATCH
+ *
+ * For runs that are many and small: what a call costs is half of it then. Only
+ * for anonymous memory, and only where the kernel takes this advice by
+ * process_madvise(); it is asked once.
+ *
+ * Return: how many of them, from the first, read as zero from now on. The others
+ * are backing_discard()'s, which says why one fails; a part of them may be gone
+ */
+unsigned int backing_discard_batch(const struct guest_memory *memory,
+				   const struct page_run *run,
+				   unsigned int runs);
+
 /* Whether huge pages may back the guest's anonymous memory; on from the start.
  * Does nothing for the other kinds. Return: 0, or a negative errno */
 int backing_set_huge(const struct guest_memory *memory, struct page_run run,

@@ -34,10 +34,8 @@ static void discard(struct host *host, struct page_run run)
 					gone.count << GUEST_PAGE_SHIFT);
 }
 
-static void on_discard(void *of, struct page_run run)
+static void discard_one(struct host *host, struct page_run run)
 {
-	struct host *host = of;
-
 	trace("device %u: discards %llu+%llu", host->name,
 	      (unsigned long long)run.first, (unsigned long long)run.count);
 	if (fault(FAULT_LATE_DISCARD) && host->lates < 4) {
@@ -47,6 +45,14 @@ static void on_discard(void *of, struct page_run run)
 	edge();
 	discard(host, run);
 	edge();
+}
+
+static void on_discard(void *of, const struct page_run *run, unsigned int runs)
+{
+	unsigned int i;
+
+	for (i = 0; i < runs; i++)
+		discard_one(of, run[i]);
 }
 
 static void on_returned(void *of, struct page_run run)

@@ -29,7 +29,7 @@
 #define RING_SIZE 16
 #define RING_AT(queue) (0x10000ull + 0x4000ull * (queue))
 #define BUFFERS 0x80000ull /* where fx_bytes() puts what is sent */
-#define MAX_RUNS 64
+#define MAX_RUNS 512
 
 struct fx {
 	struct guest_memory memory;
@@ -42,6 +42,7 @@ struct fx {
 	/* What the host was told. */
 	struct page_run discarded[MAX_RUNS], returned[MAX_RUNS];
 	unsigned int discards, returns;
+	unsigned int calls; /* by which these were told */
 	unsigned int interrupts[BALLOON_QUEUES];
 	unsigned int config_changes;
 	unsigned int statistics_changes;
@@ -63,14 +64,21 @@ static void fx_check_nothing_used(enum balloon_queue queue)
 				 ring->next_used);
 }
 
-static void fx_discard(void *host, struct page_run run)
+static void fx_discard(void *host, const struct page_run *run,
+		       unsigned int runs)
 {
+	unsigned int i;
+
 	assert_ptr_equal(host, &fx);
+	assert_in_range(runs, 1, BALLOON_RUNS);
+	fx.calls++;
 	fx_check_nothing_used(BALLOON_INFLATE);
 	fx_check_nothing_used(BALLOON_REPORTING);
-	ram(&fx.memory, run.first * PAGE, run.count * PAGE);
-	assert_true(fx.discards < MAX_RUNS);
-	fx.discarded[fx.discards++] = run;
+	for (i = 0; i < runs; i++) {
+		ram(&fx.memory, run[i].first * PAGE, run[i].count * PAGE);
+		assert_true(fx.discards < MAX_RUNS);
+		fx.discarded[fx.discards++] = run[i];
+	}
 }
 
 static void fx_returned(void *host, struct page_run run)

@@ -3,6 +3,7 @@
 #include "backing_fixture.h"
 
 #include <errno.h>
+#include <sys/uio.h>
 
 #define SMALL (64 * MIB)
 #define SMALL_PAGES (SMALL / GUEST_PAGE_SIZE)
@@ -332,6 +333,90 @@ static void test_discard_that_fails_half_way(void **state)
 	backing_destroy(&memory);
 }
 
+/* Every third page, and some runs; more than enough to be worth a batch. */
+static unsigned int scattered_runs(struct page_run *run)
+{
+	unsigned int i;
+
+	for (i = 0; i < BACKING_BATCH; i++)
+		run[i] = (struct page_run){ 4ull * i, 1 + i % 3 };
+	return BACKING_BATCH;
+}
+
+static bool in_runs(const struct page_run *run, unsigned int runs,
+		    uint64_t page)
+{
+	unsigned int i;
+
+	for (i = 0; i < runs; i++)
+		if (page - run[i].first < run[i].count)
+			return true;
+	return false;
+}
+
+/* What is said to be gone is gone, and nothing else. */
+static void check_batch(const struct guest_memory *memory,
+			const struct page_run *run, unsigned int runs,
+			uint64_t written)
+{
+	uint64_t page;
+
+	for (page = 0; page < written; page++)
+		assert_true(has_value(memory, page,
+				      in_runs(run, runs, page) ? 0 : page + 1));
+}
+
+static void test_batch_of_runs(void **state)
+{
+	const struct page_run all = { 0, 4 * BACKING_BATCH };
+	struct page_run run[BACKING_BATCH];
+	unsigned int runs = scattered_runs(run);
+	struct guest_memory memory;
+
+	create(&memory, BACKING_ANONYMOUS, SMALL);
+	put_values(&memory, all, 1);
+	assert_int_equal(backing_discard_batch(&memory, run, runs), runs);
+	check_batch(&memory, run, runs, all.count);
+	/* What a call for each costs no more is left to it. */
+	put_values(&memory, all, 1);
+	assert_int_equal(backing_discard_batch(&memory, run, 1), 0);
+	check_batch(&memory, run, 0, all.count);
+	backing_destroy(&memory);
+}
+
+/* R27: up to the run that is locked. */
+static void test_batch_that_fails_half_way(void **state)
+{
+	const struct page_run all = { 0, 4 * BACKING_BATCH };
+	struct page_run run[BACKING_BATCH];
+	unsigned int runs = scattered_runs(run);
+	struct guest_memory memory;
+
+	create(&memory, BACKING_ANONYMOUS, SMALL);
+	put_values(&memory, all, 1);
+	assert_true(lock_pages(page_at(&memory, run[60].first), 4096));
+	assert_int_equal(backing_discard_batch(&memory, run, runs), 60);
+	check_batch(&memory, run, 60, all.count);
+	backing_destroy(&memory);
+}
+
+/* No RAM, or no memory that batches are for: nothing is done. */
+static void test_batch_that_is_none(void **state)
+{
+	struct page_run run[8] = { { 0, 1 }, { 2, 1 }, { 4, 1 }, { 6, 1 },
+				   { 8, 1 }, { 10, 1 }, { 12, 1 }, { 14, 1 } };
+	enum backing_kind kind = kind_of(state);
+	struct guest_memory memory;
+
+	create(&memory, kind, SMALL);
+	put_values(&memory, (struct page_run){ 0, 16 }, 1);
+	if (kind == BACKING_ANONYMOUS)
+		run[7].first = memory.frames;
+	assert_int_equal(backing_discard_batch(&memory, run, 8), 0);
+	check_batch(&memory, run, 0, 16);
+	backing_destroy(&memory);
+}
+
 /* --------------------------------------------------- which pages exist --- */
 
 /* Reading a page: the zero page is lent and counts as present; a file's hole is
@@ -639,6 +724,20 @@ static bool can_lock(void)
 	return can;
 }
 
+/* Does the kernel take MADV_DONTNEED by process_madvise()? */
+static bool has_batches(void)
+{
+	static uint8_t page[4096] __attribute__((aligned(4096)));
+	struct iovec part = { page, sizeof(page) };
+	long self = syscall(SYS_pidfd_open, getpid(), 0);
+	bool has = syscall(SYS_process_madvise, self, &part, 1, MADV_DONTNEED,
+			   0) == sizeof(page);
+
+	if (self >= 0)
+		close((int)self);
+	return has;
+}
+
 /* What this host cannot show. */
 static void skip_some(struct CMUnitTest *tests, size_t count)
 {
@@ -655,6 +754,12 @@ static void skip_some(struct CMUnitTest *tests, size_t count)
 	if (read_number("/proc/meminfo", "SwapFree: ") < 65536)
 		skip_tests(tests, count, "test_swapped",
 			   "this host has no swap");
+	if (!has_batches()) {
+		skip_tests(tests, count, "test_batch_of",
+			   "this kernel gives nothing back in batches");
+		skip_tests(tests, count, "test_batch_that_fails",
+			   "this kernel gives nothing back in batches");
+	}
 	if (!can_lock()) {
 		skip_tests(tests, count, "that_fails anonymous",
 			   "mlock() is not allowed here");
@@ -684,6 +789,9 @@ int main(void)
 		with_each_kind(test_discard_outside_a_region),
 		with_each_kind(test_discard_that_fails),
 		cmocka_unit_test(test_discard_that_fails_half_way),
+		cmocka_unit_test(test_batch_of_runs),
+		cmocka_unit_test(test_batch_that_fails_half_way),
+		with_each_kind(test_batch_that_is_none),
 		with_each_kind(test_reading_what_is_not_there),
 		with_memfd(test_pages_that_are_not_mapped),
 		cmocka_unit_test(test_scan_and_pagemap_agree),

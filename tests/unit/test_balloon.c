@@ -34,6 +34,26 @@ static void test_inflate_coalesces_over_buffers(void **state)
 	assert_int_equal(fx.returns, 0);
 }
 
+/* More runs than the host hears of at a time. */
+static void test_inflate_of_many_runs(void **state)
+{
+	static const unsigned int lots[] = { BALLOON_RUNS, BALLOON_RUNS + 1 };
+	static uint8_t bytes[4 * (BALLOON_RUNS + 1)];
+	unsigned int i, j;
+
+	for (j = 0; j < ARRAY_SIZE(lots); j++) {
+		fx.calls = fx.discards = 0;
+		for (i = 0; i < lots[j]; i++)
+			le32_store(bytes + 4 * i, 2 * i);
+		fx_send(BALLOON_INFLATE, bytes, 4 * lots[j]);
+		assert_int_equal(fx_serve_and_reap(BALLOON_INFLATE), 1);
+		assert_int_equal(fx.discards, lots[j]);
+		assert_int_equal(fx.calls, 1 + j);
+		for (i = 0; i < lots[j]; i++)
+			assert_run(fx.discarded[i], 2ull * i, 1);
+	}
+}
+
 static void test_inflate_carries_nothing_over(void **state)
 {
 	/* R25, V3: a frame of one drain is never told with the next, and
@@ -803,6 +823,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		UNIT(test_inflate_coalesces_over_buffers),
+		UNIT(test_inflate_of_many_runs),
 		UNIT(test_inflate_carries_nothing_over),
 		UNIT(test_inflate_is_cut_where_regions_meet),
 		UNIT(test_inflate_of_frames_outside_ram),
