@@ -5,7 +5,8 @@
  * Theory of operation. A queue is served in drains. A drain takes what is
  * available (at most one ring's worth, and no more work than a budget), does
  * it, and only then publishes the used buffers, with one decision about the
- * interrupt. Nothing is carried from one drain to the next (R25).
+ * interrupt. Nothing is carried from one drain to the next (R25), unless the
+ * driver tells before it uses a page again (hold.c).
  *
  * Whatever a guest puts into a well-formed buffer is skipped and counted where
  * it makes no sense. Only a malformed ring breaks the device.
@@ -116,6 +117,7 @@ void balloon_break(struct balloon *balloon, const char *reason)
 	balloon->running = false;
 	balloon->broken = true;
 	stop_queues(balloon);
+	balloon_forget(balloon);
 	balloon->ops->broken(balloon->host, reason);
 }
 
@@ -171,6 +173,7 @@ void balloon_activate(struct balloon *balloon, uint64_t features,
 void balloon_reset(struct balloon *balloon)
 {
 	stop_queues(balloon);
+	balloon_forget(balloon);
 	balloon->running = false;
 	balloon->broken = false;
 	balloon->features = 0;

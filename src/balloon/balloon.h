@@ -122,9 +122,10 @@ struct balloon_statistics {
  * and finish reports, but not activate or reset the device they come from. */
 struct balloon_host_ops {
 	/* Give back the memory of @runs runs of pages in RAM (each in one
-	 * region; ascending), at most BALLOON_RUNS, before the guest's buffer
-	 * is returned. Failure is the host's to count; the guest is
-	 * acknowledged all the same (R24). */
+	 * region; ascending), at most BALLOON_RUNS. All is done when it
+	 * returns: either the guest's buffer is returned then (R24), or what
+	 * was held may be deflated. Failure is the host's to count; the guest
+	 * is acknowledged all the same. */
 	void (*discard)(void *host, const struct page_run *run,
 			unsigned int runs);
 	/* The guest takes these pages back into use. */
@@ -196,6 +197,13 @@ struct balloon_options {
 	const struct balloon_protocol *protocol;
 };
 
+/* How pages of the balloon wait for the rest of their block, see
+ * balloon_hold(). */
+struct balloon_hold {
+	uint64_t block; /* pages, a power of two; 0: none waits */
+	uint64_t most;	/* pages that may wait at a time */
+};
+
 struct balloon {
 	struct balloon_options options;
 	const struct balloon_host_ops *ops;
@@ -232,6 +240,14 @@ struct balloon {
 		struct report_counters counters; /* of the last start */
 	} report;
 
+	struct {
+		uint64_t block, most;	/* as of balloon_hold() */
+		struct page_set inside; /* in the balloon, as far as a driver
+					   that has to tell has told */
+		struct page_set held;	/* of these, not discarded yet */
+		uint64_t pages;		/* in held */
+	} hold;
+
 	struct balloon_counters counters;
 	struct balloon_statistics statistics;
 	int32_t statistics_head; /* the buffer we hold, or -1 */
@@ -251,6 +267,28 @@ struct balloon {
 void balloon_init(struct balloon *balloon, struct balloon_options options,
 		  struct guest_memory *memory, struct page_set scratch,
 		  const struct balloon_host_ops *ops, void *host);
+
+/**
+ * balloon_hold() - Hold back what is inflated of a block until all of it is
+ * @hold:	a block is what the host gives back best as a whole, at a
+ *		multiple of its size. When more than @hold.most pages wait,
+ *		all of them are discarded
+ * @inside:	empty sets over all frames of the memory, the balloon's from
+ * @held:	here on; their storage stays the caller's
+ *
+ * Between balloon_init() and activation, if at all. Nothing is held unless the
+ * driver took VIRTIO_BALLOON_F_MUST_TELL_HOST. The host ends the waiting by
+ * balloon_flush(), in time and before it saves state.
+ */
+void balloon_hold(struct balloon *balloon, struct balloon_hold hold,
+		  struct page_set inside, struct page_set held);
+
+/* Discard what is held; balloon->hold.pages says how much that is. */
+void balloon_flush(struct balloon *balloon);
+
+/* The driver is gone without a word, and what was in the balloon may be in use:
+ * discard nothing of it any more. */
+void balloon_forget(struct balloon *balloon);
 
 /* Device features to offer, beside those of the transport. */
 uint64_t balloon_features(const struct balloon *balloon);

@@ -39,6 +39,24 @@ bool balloon_next_run(const struct balloon *balloon,
 		      struct virtqueue_segment segment, uint64_t *at,
 		      struct page_run *run);
 
+/* Have the host discard a run of pages in RAM, cut where regions meet; it has
+ * done so when balloon_discard_end() returns. */
+void balloon_discard_run(struct balloon *balloon, struct page_run run);
+void balloon_discard_end(struct balloon *balloon);
+
+/* Have the host discard all pages of a set. */
+void balloon_discard_set(struct balloon *balloon, const struct page_set *set);
+
+/* Is what is inflated held back now? */
+bool balloon_holds(const struct balloon *balloon);
+
+/* The frames of this drain, in run_pages, were inflated: discard the blocks that
+ * are whole now, hold the rest. */
+void balloon_hold_inflated(struct balloon *balloon);
+
+/* They are deflated: whatever is discarded later, they are not. */
+void balloon_hold_deflated(struct balloon *balloon);
+
 /* Move the report on and tell the host; nothing when it is there already. */
 void balloon_report_set_state(struct balloon *balloon, enum report_state state);
 

@@ -7,7 +7,7 @@
  *
  * The pages of a drain are gathered in a set, so that the host hears of runs
  * instead of single pages; the buffers are returned after it has heard of all
- * of them ("discard strictly before used", R24).
+ * of them ("discard strictly before used", R24), but for what is held (hold.c).
  */
 #include "balloon/balloon_internal.h"
 
@@ -64,7 +64,7 @@ static uint64_t gather_buffer(struct balloon *balloon,
 	return at / 4;
 }
 
-static void discard_runs(struct balloon *balloon)
+void balloon_discard_end(struct balloon *balloon)
 {
 	if (balloon->runs)
 		balloon->ops->discard(balloon->host, balloon->run,
@@ -72,41 +72,64 @@ static void discard_runs(struct balloon *balloon)
 	balloon->runs = 0;
 }
 
-/* The next run of the frames gathered, behind @run, cut where regions meet.
- * Return: false when there is no more */
-static bool next_gathered(const struct balloon *balloon, struct page_run *run)
+/* The part of @run that lies in the region of its first page; @run is the rest
+ * then. */
+static struct page_run first_part(const struct balloon *balloon,
+				  struct page_run *run)
 {
-	struct gpa start;
-	uint64_t length;
+	struct gpa start = { run->first << GUEST_PAGE_SHIFT };
+	uint64_t length = run->count << GUEST_PAGE_SHIFT;
+	struct page_run part = { run->first, 0 };
 
-	if (!page_set_next_run(&balloon->run_pages, run->first + run->count,
-			       UINT64_MAX, run))
-		return false;
-	start.value = run->first << GUEST_PAGE_SHIFT;
-	length = run->count << GUEST_PAGE_SHIFT;
 	guest_memory_clip(balloon->memory, &start, &length);
-	run->count = length >> GUEST_PAGE_SHIFT;
-	return true;
+	part.count = length >> GUEST_PAGE_SHIFT;
+	run->first += part.count;
+	run->count -= part.count;
+	return part;
 }
 
-static void tell_discarded(struct balloon *balloon)
+void balloon_discard_run(struct balloon *balloon, struct page_run run)
 {
-	struct page_run run = { 0, 0 };
-
-	while (next_gathered(balloon, &run)) {
+	while (run.count) {
 		if (balloon->runs == BALLOON_RUNS)
-			discard_runs(balloon);
-		balloon->run[balloon->runs++] = run;
+			balloon_discard_end(balloon);
+		balloon->run[balloon->runs++] = first_part(balloon, &run);
 	}
-	discard_runs(balloon);
 }
 
-static void tell_returned(struct balloon *balloon)
+void balloon_discard_set(struct balloon *balloon, const struct page_set *set)
 {
 	struct page_run run = { 0, 0 };
 
-	while (next_gathered(balloon, &run))
-		balloon->ops->returned(balloon->host, run);
+	while (page_set_next_run(set, run.first + run.count, UINT64_MAX, &run))
+		balloon_discard_run(balloon, run);
+	balloon_discard_end(balloon);
+}
+
+static void tell_reported(struct balloon *balloon)
+{
+	balloon_discard_set(balloon, &balloon->run_pages);
+}
+
+static void tell_inflated(struct balloon *balloon)
+{
+	if (balloon_holds(balloon))
+		balloon_hold_inflated(balloon);
+	else
+		balloon_discard_set(balloon, &balloon->run_pages);
+}
+
+static void tell_deflated(struct balloon *balloon)
+{
+	struct page_run run = { 0, 0 }, rest;
+
+	if (balloon_holds(balloon))
+		balloon_hold_deflated(balloon);
+	while (page_set_next_run(&balloon->run_pages, run.first + run.count,
+				 UINT64_MAX, &run))
+		for (rest = run; rest.count;)
+			balloon->ops->returned(balloon->host,
+					       first_part(balloon, &rest));
 }
 
 /* The end of a drain: tell of what was gathered, then return the buffers. */
@@ -198,12 +221,12 @@ static bool drain_pages(struct balloon *balloon, enum balloon_queue index,
 
 bool balloon_drain_inflate(struct balloon *balloon)
 {
-	return drain_pages(balloon, BALLOON_INFLATE, tell_discarded);
+	return drain_pages(balloon, BALLOON_INFLATE, tell_inflated);
 }
 
 bool balloon_drain_deflate(struct balloon *balloon)
 {
-	return drain_pages(balloon, BALLOON_DEFLATE, tell_returned);
+	return drain_pages(balloon, BALLOON_DEFLATE, tell_deflated);
 }
 
 /*
@@ -215,7 +238,7 @@ bool balloon_drain_reporting(struct balloon *balloon)
 {
 	uint64_t pages = 0;
 	bool more = drain_ranges(balloon, BALLOON_REPORTING, !balloon->poison,
-				 &pages, tell_discarded);
+				 &pages, tell_reported);
 
 	balloon->counters.reported += pages;
 	if (balloon->poison)
