@@ -150,6 +150,10 @@ static void print_given_back(const json_t *balloon)
 	printf(LABEL "%s, of which the guest reported %s\n", "given back",
 	       pages_size(balloon, "discarded_pages", a, sizeof(a)),
 	       pages_size(balloon, "reported_pages", b, sizeof(b)));
+	if (number(balloon, "held_pages"))
+		printf(LABEL "%s, until the rest of their huge pages is in the "
+		       "balloon\n", "waiting",
+		       pages_size(balloon, "held_pages", a, sizeof(a)));
 	if (number(balloon, "discard_kept") ||
 	    number(balloon, "inhibited_pages"))
 		printf(LABEL "%s in parts of host pages, %s that hold the "

@@ -34,51 +34,6 @@ static const enum free_page_state free_page_states[REPORT_STATES] = {
 
 /* -------------------------------- the balloon's events, device thread --- */
 
-/* Pages read as zero now and KVM's log does not know: without this a
- * destination would keep what it has of them (R26). */
-static void note_discard(struct balloon_device *device, struct page_run run)
-{
-	guest_memory_mark_dirty(device->memory,
-				(struct gpa){ run.first << GUEST_PAGE_SHIFT },
-				run.count << GUEST_PAGE_SHIFT);
-}
-
-static void discard(struct balloon_device *device, struct page_run run)
-{
-	struct page_run discarded;
-
-	if (backing_discard(device->memory, run, &discarded) < 0) {
-		atomic_fetch_add(&device->discard_errors, 1);
-		/* A part may be gone all the same. */
-		discarded = run;
-	} else {
-		atomic_fetch_add(&device->discarded, discarded.count);
-		atomic_fetch_add(&device->kept, run.count - discarded.count);
-	}
-	note_discard(device, discarded);
-}
-
-static void on_discard(void *host, const struct page_run *run,
-		       unsigned int runs)
-{
-	struct balloon_device *device = host;
-	unsigned int i, gone;
-
-	_Static_assert(BALLOON_RUNS <= BACKING_BATCH, "more than a batch");
-	gone = backing_discard_batch(device->memory, run, runs);
-	for (i = 0; i < gone; i++) {
-		atomic_fetch_add(&device->discarded, run[i].count);
-		note_discard(device, run[i]);
-	}
-	for (; i < runs; i++)
-		discard(device, run[i]);
-}
-
-static void on_returned(void *host, struct page_run run)
-{
-	/* Memory comes back at the first touch. */
-}
-
 static void on_report_changed(void *host, enum report_state state)
 {
 	struct balloon_device *device = host;
@@ -131,8 +86,8 @@ static void on_broken(void *host, const char *reason)
 }
 
 static const struct balloon_host_ops host_ops = {
-	.discard = on_discard,
-	.returned = on_returned,
+	.discard = balloon_memory_discard,
+	.returned = balloon_memory_returned,
 	.report_changed = on_report_changed,
 	.interrupt = on_interrupt,
 	.statistics_changed = on_statistics_changed,
@@ -200,16 +155,21 @@ static bool on_kicked(void *owner, unsigned int index)
 {
 	struct balloon_device *device = owner;
 	unsigned int queue;
+	bool more;
 
 	for (queue = 0; queue < BALLOON_QUEUES; queue++)
 		if (balloon_queue_number(&device->balloon, queue) == (int)index)
-			return balloon_serve(&device->balloon, queue);
-	return false;
+			break;
+	more = queue < BALLOON_QUEUES && balloon_serve(&device->balloon, queue);
+	if (queue == BALLOON_INFLATE)
+		balloon_memory_inflated(device);
+	return more;
 }
 
 static const struct device_thread_ops thread_ops = {
 	.posted = on_posted,
 	.kicked = on_kicked,
+	.expired = balloon_memory_expired,
 };
 
 /* ---------------------------------------- the driver's steps, vCPUs --- */
@@ -451,10 +411,11 @@ int balloon_device_create(struct balloon_device *device,
 	device->lock = lock;
 	pthread_mutex_init(&device->report_lock, NULL);
 	pthread_cond_init(&device->report_changed, NULL);
-	if (page_set_create(&device->scratch, memory->frames, err) < 0)
+	if (balloon_memory_create(device, err) < 0)
 		return -1;
 	balloon_init(&device->balloon, config->balloon_options, memory,
 		     device->scratch, &host_ops, device);
+	balloon_memory_hold(device);
 	offered = balloon_features(&device->balloon) |
 		  1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_RING_F_EVENT_IDX |
 		  1ull << VIRTIO_RING_F_INDIRECT_DESC;
@@ -463,7 +424,7 @@ int balloon_device_create(struct balloon_device *device,
 					config->balloon_options.numbering),
 			   BALLOON_QUEUE_SIZE, &virtio_ops, device);
 	if (device_thread_start(&device->thread, &thread_ops, device, err) < 0) {
-		page_set_free(&device->scratch);
+		balloon_memory_destroy(device);
 		return -1;
 	}
 	device->created = true;
@@ -480,7 +441,7 @@ void balloon_device_destroy(struct balloon_device *device)
 	if (!device->created)
 		return;
 	device_thread_stop(&device->thread);
-	page_set_free(&device->scratch);
+	balloon_memory_destroy(device);
 	device->created = false;
 }
 
@@ -571,6 +532,7 @@ static void call_view(void *argument)
 	view->report_state = balloon->report.state;
 	view->report = balloon->report.counters;
 	view->counters = balloon->counters;
+	view->held = balloon->hold.pages;
 	view->broken = balloon->broken;
 	view->protocol = balloon->protocol;
 	view->poison = balloon->poison;

@@ -33,6 +33,7 @@ struct balloon_view {
 	struct balloon_counters counters;
 	uint64_t discarded, discard_errors; /* pages; runs */
 	uint64_t discard_kept; /* pages that are parts of a host page */
+	uint64_t held; /* pages that wait for the rest of a huge page */
 	/* Between driver and device: accesses to the configuration space,
 	 * notifications of queues, interrupts raised. */
 	uint64_t config_reads, config_writes, kicks;
@@ -49,8 +50,10 @@ struct balloon_device {
 	uint64_t notify_at;	     /* under lock */
 	struct device_thread thread;
 	struct balloon balloon; /* the device thread's */
-	struct page_set scratch;
+	struct page_set scratch, inside, held; /* the balloon's */
 	uint64_t features; /* negotiated; the device thread's */
+	bool hold_ends; /* what is held is discarded after a while */
+	uint64_t held_since_ms; /* the device thread's; 0: nothing is held */
 	bool created;
 
 	/* Report progress, for a migration thread that waits. */
@@ -81,6 +84,10 @@ void balloon_device_destroy(struct balloon_device *device);
 
 /* Machine reset, with vCPUs stopped. */
 void balloon_device_reset(struct balloon_device *device);
+
+/* The vCPUs have stopped and the thread is quiet: discard what waits for the
+ * rest of a huge page. */
+void balloon_device_flush(struct balloon_device *device);
 
 /* The user stops the vCPUs, which have stopped. */
 void balloon_device_pause(struct balloon_device *device);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Inside the balloon's device: for balloon_device.c and balloon_state.c. */
+/* Inside the balloon's device: for balloon_*.c. */
 #ifndef MACHINE_BALLOON_DEVICE_INTERNAL_H
 #define MACHINE_BALLOON_DEVICE_INTERNAL_H
 
@@ -15,5 +15,21 @@ void balloon_device_activate(struct balloon_device *device,
  * queue that is not enabled. */
 void balloon_device_copy_layouts(const struct balloon_device *device,
 				 struct virtqueue_layout *layout);
+
+/* In balloon_memory.c: events of the balloon's queues, and of the device thread's
+ * deadline. */
+void balloon_memory_discard(void *host, const struct page_run *run,
+			    unsigned int runs);
+void balloon_memory_returned(void *host, struct page_run run);
+void balloon_memory_expired(void *owner);
+
+/* The inflate queue was served: when to give up waiting for the rest of huge
+ * pages. */
+void balloon_memory_inflated(struct balloon_device *device);
+
+/* The sets of the balloon; and after balloon_init(), what it is to hold back. */
+int balloon_memory_create(struct balloon_device *device, struct error *err);
+void balloon_memory_destroy(struct balloon_device *device);
+void balloon_memory_hold(struct balloon_device *device);
 
 #endif

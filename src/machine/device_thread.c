@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "machine/device_thread.h"
@@ -77,14 +78,51 @@ static void serve_kicks(struct device_thread *thread)
 			thread->kicked |= 1u << queue;
 }
 
+uint64_t device_thread_now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000ull + now.tv_nsec / 1000000;
+}
+
+void device_thread_set_deadline(struct device_thread *thread, uint64_t at_ms)
+{
+	thread->deadline_ms = at_ms;
+}
+
+static void serve_deadline(struct device_thread *thread)
+{
+	if (!thread->deadline_ms ||
+	    device_thread_now_ms() < thread->deadline_ms)
+		return;
+	thread->deadline_ms = 0;
+	thread->ops->expired(thread->owner);
+}
+
+/* How long there is nothing to do, in milliseconds; -1: for ever. */
+static int idle_time(const struct device_thread *thread)
+{
+	uint64_t now;
+
+	if (thread->quiet)
+		return -1;
+	if (thread->kicked)
+		return 0;
+	if (!thread->deadline_ms)
+		return -1;
+	now = device_thread_now_ms();
+	return now < thread->deadline_ms ? (int)(thread->deadline_ms - now) : 0;
+}
+
 /* Waits for events and notes them. */
 static void gather(struct device_thread *thread)
 {
 	struct epoll_event event[DEVICE_THREAD_QUEUES + 1];
-	int i, count, timeout = thread->kicked && !thread->quiet ? 0 : -1;
+	int i, count;
 
 	count = epoll_wait(thread->epoll_fd, event, DEVICE_THREAD_QUEUES + 1,
-			   timeout);
+			   idle_time(thread));
 	for (i = 0; i < count; i++) {
 		unsigned int index = event[i].data.u32;
 
@@ -103,8 +141,10 @@ static void *device_thread_main(void *argument)
 
 	pthread_setname_np(pthread_self(), "device");
 	while (serve_calls(thread)) {
-		if (!thread->quiet)
+		if (!thread->quiet) {
 			serve_kicks(thread);
+			serve_deadline(thread);
+		}
 		gather(thread);
 	}
 	return NULL;

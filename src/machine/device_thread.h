@@ -20,6 +20,8 @@ struct device_thread_ops {
 	void (*posted)(void *owner);
 	/* Queue @queue was kicked. Return: true to be called again soon */
 	bool (*kicked)(void *owner, unsigned int queue);
+	/* The time of device_thread_set_deadline() has come. */
+	void (*expired)(void *owner);
 };
 
 struct device_call;
@@ -33,9 +35,11 @@ struct device_thread {
 	pthread_cond_t called;
 	struct device_call *calls;
 	bool post, quit;
-	bool quiet;	     /* device thread's own: kicks wait */
+	bool quiet;	     /* device thread's own: kicks wait, and so
+				does the deadline */
 	unsigned int kicked; /* its own: bits of queues to look at */
 	uint64_t kicks;	     /* its own: from the guest, of all queues */
+	uint64_t deadline_ms; /* its own; 0: none */
 	const struct device_thread_ops *ops;
 	void *owner;
 };
@@ -57,6 +61,11 @@ void device_thread_kick(struct device_thread *thread, unsigned int queue);
 
 /* On the thread itself: look at a queue soon, kicked or not. */
 void device_thread_look(struct device_thread *thread, unsigned int queue);
+
+/* On the thread itself: call ops->expired() once, when device_thread_now_ms()
+ * has come so far; 0: not any more. A later call replaces an earlier one. */
+void device_thread_set_deadline(struct device_thread *thread, uint64_t at_ms);
+uint64_t device_thread_now_ms(void);
 
 /* For a pause: let queues wait; and look at all of them when it ends. */
 void device_thread_quiesce(struct device_thread *thread);

@@ -327,8 +327,10 @@ static void stop_all(struct machine *machine)
 	/* Tell kvmclock that the pause is not the guest's own stall. */
 	for (i = 0; i < machine->cpus; i++)
 		ioctl(machine->cpu[i].vcpu.fd, KVM_KVMCLOCK_CTRL);
-	if (machine->config.balloon)
-		device_thread_quiesce(&machine->balloon.thread);
+	if (!machine->config.balloon)
+		return;
+	device_thread_quiesce(&machine->balloon.thread);
+	balloon_device_flush(&machine->balloon);
 }
 
 int machine_run(struct machine *machine, struct error *err)

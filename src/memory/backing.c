@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -18,6 +19,7 @@
 #include "memory/backing.h"
 #include "memory/backing_internal.h"
 
+#define HUGE_PAGES "/sys/kernel/mm/transparent_hugepage/"
 #define HUGE_POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/"
 
 static const char *const kind_names[BACKING_KINDS] = {
@@ -48,6 +50,29 @@ uint64_t backing_page_size(const struct guest_memory *memory)
 {
 	return memory->backing == BACKING_HUGETLB ? BACKING_HUGE_PAGE
 						  : GUEST_PAGE_SIZE;
+}
+
+/* Does this host back memory by huge pages where that is asked for? */
+static bool has_huge_pages(void)
+{
+	FILE *file = fopen(HUGE_PAGES "enabled", "re");
+	char line[64] = "[never]";
+
+	if (file) {
+		if (!fgets(line, sizeof(line), file))
+			line[0] = '\0';
+		fclose(file);
+	}
+	return !strstr(line, "[never]") &&
+	       prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) <= 0;
+}
+
+uint64_t backing_block(const struct guest_memory *memory)
+{
+	if (memory->backing == BACKING_HUGETLB ||
+	    (memory->backing == BACKING_ANONYMOUS && has_huge_pages()))
+		return BACKING_HUGE_PAGE >> GUEST_PAGE_SHIFT;
+	return 1;
 }
 
 bool backing_read_populates(const struct guest_memory *memory)

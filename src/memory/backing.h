@@ -62,6 +62,10 @@ void page_set_free(struct page_set *set);
 /* Bytes of a host page. */
 uint64_t backing_page_size(const struct guest_memory *memory);
 
+/* Pages of a guest's that are best given back together: those of a huge page,
+ * where memory may be in huge pages, else 1. Blocks begin at multiples. */
+uint64_t backing_block(const struct guest_memory *memory);
+
 /**
  * backing_discard() - Give the host pages that lie in a run back to the host
  * @run:	not empty, all of it RAM of one region

@@ -177,6 +177,18 @@ static void test_memory_above_the_hole(void **state)
 	backing_destroy(&memory);
 }
 
+/* What is in small pages anyway has no blocks; keep_pages_small() has seen to
+ * it that anonymous memory is. */
+static void test_blocks(void **state)
+{
+	struct guest_memory memory;
+
+	create(&memory, kind_of(state), SMALL);
+	assert_int_equal(backing_block(&memory),
+			 kind_of(state) == BACKING_HUGETLB ? 512 : 1);
+	backing_destroy(&memory);
+}
+
 /* ------------------------------------------------------------- discard --- */
 
 static struct page_run rounded_inwards(uint64_t each, struct page_run run)
@@ -784,6 +796,7 @@ int main(void)
 		cmocka_unit_test(test_too_few_huge_pages),
 		with_each_kind(test_small_memory),
 		with_each_kind(test_memory_above_the_hole),
+		with_each_kind(test_blocks),
 		with_each_kind(test_discard),
 		with_each_kind(test_discard_of_what_is_not_there),
 		with_each_kind(test_discard_outside_a_region),

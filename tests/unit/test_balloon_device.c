@@ -6,8 +6,10 @@
  */
 #include "unit.h"
 
+#include <linux/pci_regs.h>
 #include <linux/virtio_config.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include "base/endian.h"
 #include "machine/balloon_device.h"
@@ -18,6 +20,7 @@
 #define FEATURES                                                              \
 	(1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_BALLOON_F_FREE_PAGE_HINT | \
 	 1ull << BALLOON_F_COMMAND_REGISTER)
+#define MUST_TELL (1ull << VIRTIO_BALLOON_F_MUST_TELL_HOST)
 #define START BALLOON_CMD_REPORT_START
 #define STOP BALLOON_CMD_REPORT_STOP
 #define DONE BALLOON_CMD_REPORT_DONE
@@ -44,6 +47,7 @@ static void create(struct balloon_device *device)
 		.memory = MEMORY,
 		.balloon_options = {
 			.hinting = true,
+			.must_tell_host = true,
 			.protocol = &balloon_protocol_command_register,
 		},
 	};
@@ -143,19 +147,35 @@ static void set_status(struct virtio_device *virtio, uint8_t status)
 	pthread_mutex_unlock(&machine.lock);
 }
 
-static void begin_driver(struct balloon_device *device)
+static void set_bus_master(struct balloon_device *device, bool on)
+{
+	pthread_mutex_lock(&machine.lock);
+	device->pci.pci.config[PCI_COMMAND] =
+		PCI_COMMAND_MEMORY | (on ? PCI_COMMAND_MASTER : 0);
+	pthread_mutex_unlock(&machine.lock);
+}
+
+/* @more: features beside FEATURES */
+static void begin_with(struct balloon_device *device, uint64_t more)
 {
 	struct virtio_device *virtio = &device->virtio;
 
-	virtio_device_set_features(virtio, 0, (uint32_t)FEATURES);
+	set_bus_master(device, true);
+	virtio_device_set_features(virtio, 0, (uint32_t)(FEATURES | more));
 	virtio_device_set_features(virtio, 1, (uint32_t)(FEATURES >> 32));
 	lay_out(virtio, BALLOON_INFLATE);
+	lay_out(virtio, BALLOON_DEFLATE);
 	lay_out(virtio, BALLOON_FREE_PAGE);
 	set_status(virtio, VIRTIO_CONFIG_S_ACKNOWLEDGE |
 				   VIRTIO_CONFIG_S_DRIVER |
 				   VIRTIO_CONFIG_S_FEATURES_OK |
 				   VIRTIO_CONFIG_S_DRIVER_OK);
 	settle(device);
+}
+
+static void begin_driver(struct balloon_device *device)
+{
+	begin_with(device, 0);
 }
 
 /* One word, as an out-buffer; returns when it has come back. */
@@ -309,6 +329,138 @@ static void test_m1_discarded_pages_are_in_the_log(void **state)
 	assert_true(marked(&machine.memory, PAGE_AT, 4096));
 }
 
+/* ------------------------------------------------- parts of huge pages --- */
+
+#define HELD_AT 0x600001ull /* a page's content */
+
+static uint64_t held(struct balloon_device *device)
+{
+	struct balloon_view view;
+
+	balloon_device_view(device, &view);
+	return view.held;
+}
+
+static uint8_t *content(void)
+{
+	return ram(&machine.memory, HELD_AT, 1);
+}
+
+/* A driver that has to tell, on a host with huge pages; @ends: which are
+ * transparent. */
+static struct balloon_device *begin_holding(bool ends)
+{
+	const struct balloon_hold hold = { .block = 512, .most = 100 };
+	struct balloon_device *device = &machine.here;
+
+	balloon_hold(&device->balloon, hold, device->inside, device->held);
+	device->hold_ends = ends;
+	begin_with(device, MUST_TELL);
+	*content() = 0xaa;
+	return device;
+}
+
+static void inflate_one(struct balloon_device *device)
+{
+	send(device, BALLOON_INFLATE, HELD_AT / 4096);
+}
+
+static void test_held_pages_wait_no_longer_than_a_while(void **state)
+{
+	struct balloon_device *device = begin_holding(true);
+
+	inflate_one(device);
+	while (held(device))
+		sched_yield();
+	assert_int_equal(*content(), 0);
+	assert_true(marked(&machine.memory, HELD_AT, 1));
+}
+
+static void expire_soon(void *argument)
+{
+	struct balloon_device *device = argument;
+
+	device_thread_set_deadline(&device->thread, 1);
+}
+
+/* While the guest stands still nobody looks at the time. */
+static void test_held_pages_wait_over_a_pause(void **state)
+{
+	struct balloon_device *device = begin_holding(false);
+
+	inflate_one(device);
+	device_thread_quiesce(&device->thread);
+	device_thread_call(&device->thread, expire_soon, device);
+	usleep(20000);
+	assert_int_equal(held(device), 1);
+	assert_int_equal(*content(), 0xaa);
+	device_thread_resume(&device->thread);
+	while (held(device))
+		sched_yield();
+	assert_int_equal(*content(), 0);
+}
+
+/* As a pause and a move's stop do: before state is saved. */
+static void test_held_pages_go_when_the_guest_stops(void **state)
+{
+	struct balloon_device *device = begin_holding(true);
+
+	inflate_one(device);
+	device_thread_quiesce(&device->thread);
+	balloon_device_flush(device);
+	assert_int_equal(held(device), 0);
+	assert_int_equal(*content(), 0);
+	assert_true(marked(&machine.memory, HELD_AT, 1));
+}
+
+static void test_held_pages_of_hugetlb_stay(void **state)
+{
+	struct balloon_device *device = begin_holding(false);
+
+	inflate_one(device);
+	assert_int_equal(device->thread.deadline_ms, 0);
+	device_thread_quiesce(&device->thread);
+	balloon_device_flush(device);
+	assert_int_equal(held(device), 1);
+	assert_int_equal(*content(), 0xaa);
+}
+
+/* kexec: the next kernel uses the page, and has not reset the device yet. */
+static void test_held_pages_of_a_driver_that_has_gone(void **state)
+{
+	struct balloon_device *device = begin_holding(false);
+
+	inflate_one(device);
+	device->hold_ends = true;
+	set_bus_master(device, false);
+	balloon_device_flush(device);
+	assert_int_equal(held(device), 0);
+	assert_int_equal(*content(), 0xaa);
+	assert_false(marked(&machine.memory, HELD_AT, 1));
+}
+
+static void test_held_pages_that_are_deflated(void **state)
+{
+	struct balloon_device *device = begin_holding(false);
+
+	inflate_one(device);
+	send(device, BALLOON_DEFLATE, HELD_AT / 4096);
+	assert_int_equal(held(device), 0);
+	device->hold_ends = true;
+	balloon_device_flush(device);
+	assert_int_equal(*content(), 0xaa);
+}
+
+static void test_held_pages_and_a_reset(void **state)
+{
+	struct balloon_device *device = begin_holding(false);
+
+	inflate_one(device);
+	set_status(&device->virtio, 0);
+	assert_int_equal(held(device), 0);
+	assert_int_equal(*content(), 0xaa);
+}
+
 #define UNIT(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -320,6 +472,13 @@ int main(void)
 		UNIT(test_d8_done_on_arrival),
 		UNIT(test_d9_the_record_carries_the_report),
 		UNIT(test_m1_discarded_pages_are_in_the_log),
+		UNIT(test_held_pages_wait_no_longer_than_a_while),
+		UNIT(test_held_pages_wait_over_a_pause),
+		UNIT(test_held_pages_go_when_the_guest_stops),
+		UNIT(test_held_pages_of_hugetlb_stay),
+		UNIT(test_held_pages_of_a_driver_that_has_gone),
+		UNIT(test_held_pages_that_are_deflated),
+		UNIT(test_held_pages_and_a_reset),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
