@@ -50,8 +50,8 @@ void balloon_discard_set(struct balloon *balloon, const struct page_set *set);
 /* Is what is inflated held back now? */
 bool balloon_holds(const struct balloon *balloon);
 
-/* The frames of this drain, in run_pages, were inflated: discard the blocks that
- * are whole now, hold the rest. */
+/* The frames of this drain, in run_pages, were inflated: discard the blocks
+ * that are whole now, hold the rest. */
 void balloon_hold_inflated(struct balloon *balloon);
 
 /* They are deflated: whatever is discarded later, they are not. */

@@ -10,9 +10,9 @@
  * A page may be discarded from the moment it was seen in the inflate queue
  * until its deflate is acknowledged, if the driver has to tell (V3). Without
  * VIRTIO_BALLOON_F_MUST_TELL_HOST it may be in use again unseen as soon as it
- * was acknowledged, so nothing is held then (R25). With it, what a deflate names
- * is dropped from both sets before its buffer is returned, and so is all of
- * them when the driver is gone: reset, or a broken device, whose driver can
+ * was acknowledged, so nothing is held then (R25). With it, what a deflate
+ * names is dropped from both sets before its buffer is returned, and so is all
+ * of them when the driver is gone: reset, or a broken device, whose driver can
  * tell nothing any more.
  *
  * When to give up waiting is the host's business, which has a clock.

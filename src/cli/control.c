@@ -200,7 +200,7 @@ static void print_balloon(const json_t *balloon)
 static void print_status(const json_t *status)
 {
 	json_t *balloon = json_object_get(status, "balloon");
-	char ram[32], rss[32];
+	char ram[32], rss[32], huge[32];
 
 	if (string(status, "name")[0])
 		printf(LABEL "%s\n", "name", string(status, "name"));
@@ -209,8 +209,9 @@ static void print_status(const json_t *status)
 		return; /* a guest that is still coming in */
 	cli_format_size(number(status, "ram_bytes"), ram, sizeof(ram));
 	cli_format_size(number(status, "rss_bytes"), rss, sizeof(rss));
-	printf(LABEL "%s (%s), of which %s resident\n", "memory", ram,
-	       string(status, "backing"), rss);
+	cli_format_size(number(status, "huge_bytes"), huge, sizeof(huge));
+	printf(LABEL "%s (%s), of which %s resident, %s in huge pages\n",
+	       "memory", ram, string(status, "backing"), rss, huge);
 	printf(LABEL "%" PRIu64 "\n", "CPUs", number(status, "cpus"));
 	if (json_is_object(balloon))
 		print_balloon(balloon);

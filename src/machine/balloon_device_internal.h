@@ -16,8 +16,8 @@ void balloon_device_activate(struct balloon_device *device,
 void balloon_device_copy_layouts(const struct balloon_device *device,
 				 struct virtqueue_layout *layout);
 
-/* In balloon_memory.c: events of the balloon's queues, and of the device thread's
- * deadline. */
+/* In balloon_memory.c: events of the balloon's queues, and of the device
+ * thread's deadline. */
 void balloon_memory_discard(void *host, const struct page_run *run,
 			    unsigned int runs);
 void balloon_memory_returned(void *host, struct page_run run);
@@ -27,7 +27,7 @@ void balloon_memory_expired(void *owner);
  * pages. */
 void balloon_memory_inflated(struct balloon_device *device);
 
-/* The sets of the balloon; and after balloon_init(), what it is to hold back. */
+/* The sets of the balloon; and, after balloon_init(), what it holds back. */
 int balloon_memory_create(struct balloon_device *device, struct error *err);
 void balloon_memory_destroy(struct balloon_device *device);
 void balloon_memory_hold(struct balloon_device *device);

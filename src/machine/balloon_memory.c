@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * What a machine's balloon does to memory, on the device thread: pages are given
- * back, and parts of huge pages wait for the rest (src/balloon/hold.c).
+ * What a machine's balloon does to memory, on the device thread: pages are
+ * given back, and parts of huge pages wait for the rest (src/balloon/hold.c).
  */
 #include <linux/pci_regs.h>
 

@@ -444,33 +444,45 @@ static bool is_guest(const struct guest_memory *memory, uint64_t start,
 	return false;
 }
 
-/* Adds up the Rss lines of the mappings that hold guest memory. */
-static uint64_t resident_set(const struct guest_memory *memory)
+/* Adds up lines of the mappings that hold guest memory. */
+static void add_mappings(const struct guest_memory *memory,
+			 struct backing_usage *usage)
 {
 	FILE *smaps = fopen("/proc/self/smaps", "re");
-	uint64_t total = 0, start, end, kib;
+	uint64_t start, end, kib;
 	bool inside = false;
 	char line[256];
 
 	if (!smaps)
-		return 0;
+		return;
 	while (fgets(line, sizeof(line), smaps)) {
 		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " ", &start, &end) == 2)
 			inside = is_guest(memory, start, end);
-		else if (inside && sscanf(line, "Rss: %" SCNu64, &kib) == 1)
-			total += kib << 10;
+		else if (!inside)
+			continue;
+		else if (sscanf(line, "Rss: %" SCNu64, &kib) == 1)
+			usage->resident += kib << 10;
+		else if (sscanf(line, "AnonHugePages: %" SCNu64, &kib) == 1)
+			usage->huge += kib << 10;
 	}
 	fclose(smaps);
-	return total;
+}
+
+struct backing_usage backing_usage(const struct guest_memory *memory)
+{
+	struct backing_usage usage = { 0, 0 };
+	struct stat file;
+
+	if (memory->backing == BACKING_ANONYMOUS)
+		add_mappings(memory, &usage);
+	else if (fstat(memory->file, &file) == 0)
+		usage.resident = file.st_blocks * 512ull;
+	if (memory->backing == BACKING_HUGETLB)
+		usage.huge = usage.resident;
+	return usage;
 }
 
 uint64_t backing_resident(const struct guest_memory *memory)
 {
-	struct stat file;
-
-	if (memory->backing == BACKING_ANONYMOUS)
-		return resident_set(memory);
-	if (fstat(memory->file, &file) < 0)
-		return 0;
-	return file.st_blocks * 512ull;
+	return backing_usage(memory).resident;
 }

@@ -93,8 +93,9 @@ int backing_discard(const struct guest_memory *memory, struct page_run run,
  * for anonymous memory, and only where the kernel takes this advice by
  * process_madvise(); it is asked once.
  *
- * Return: how many of them, from the first, read as zero from now on. The others
- * are backing_discard()'s, which says why one fails; a part of them may be gone
+ * Return: how many of them, from the first, read as zero from now on. The
+ * others are backing_discard()'s, which says why one fails; a part of them may
+ * be gone
  */
 unsigned int backing_discard_batch(const struct guest_memory *memory,
 				   const struct page_run *run,
@@ -143,6 +144,15 @@ bool backing_read_populates(const struct guest_memory *memory);
  * kernel has unmapped. So a memfd's pages count while they are swapped out.
  */
 uint64_t backing_resident(const struct guest_memory *memory);
+
+/* Both at once, for they are read in one go. */
+struct backing_usage {
+	uint64_t resident; /* as backing_resident() */
+	uint64_t huge;	   /* of it, bytes in huge pages: AnonHugePages of
+			      anonymous memory, and all of hugetlb's */
+};
+
+struct backing_usage backing_usage(const struct guest_memory *memory);
 
 /* ------------------------------------------- inside, and for tests --- */
 

@@ -238,6 +238,7 @@ static json_t *exits(struct machine *machine)
 json_t *qmp_answer_status(struct machine *machine)
 {
 	const struct machine_config *config;
+	struct backing_usage usage;
 	json_t *answer = json_object();
 
 	if (!machine) {
@@ -249,7 +250,9 @@ json_t *qmp_answer_status(struct machine *machine)
 	json_object_set_new(answer, "name", qmp_string(config->name));
 	put_text(answer, "state", machine_state_name(machine_state(machine)));
 	put(answer, "ram_bytes", machine->memory.size);
-	put(answer, "rss_bytes", backing_resident(&machine->memory));
+	usage = backing_usage(&machine->memory);
+	put(answer, "rss_bytes", usage.resident);
+	put(answer, "huge_bytes", usage.huge);
 	put_text(answer, "backing", backing_kind_name(config->backing));
 	put(answer, "cpus", config->cpus);
 	json_object_set_new(answer, "exits", exits(machine));

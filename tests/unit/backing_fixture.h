@@ -216,9 +216,14 @@ static inline bool lock_pages(void *at, size_t bytes)
 
 /* khugepaged fills the holes of what it merges, whenever it comes by; tests
  * that count pages keep it out. */
+static inline void keep_small(bool on)
+{
+	assert_int_equal(prctl(PR_SET_THP_DISABLE, on, 0, 0, 0), 0);
+}
+
 static inline void keep_pages_small(void)
 {
-	assert_int_equal(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), 0);
+	keep_small(true);
 }
 
 #endif

@@ -177,6 +177,32 @@ static void test_memory_above_the_hole(void **state)
 	backing_destroy(&memory);
 }
 
+/* With huge pages, as a machine has them. */
+static void test_usage(void **state)
+{
+	struct guest_memory memory;
+	struct backing_usage usage;
+	struct page_run gone;
+
+	keep_small(false);
+	create(&memory, kind_of(state), SMALL);
+	usage = backing_usage(&memory);
+	assert_int_equal(usage.resident + usage.huge, 0);
+	memset(page_at(&memory, 0), 1, SMALL);
+	usage = backing_usage(&memory);
+	assert_int_equal(usage.resident, SMALL);
+	assert_int_equal(usage.huge, kind_of(state) == BACKING_MEMFD ?
+					     0 : SMALL);
+	assert_int_equal(backing_discard(&memory, (struct page_run){ 512, 1024 },
+					 &gone), 0);
+	usage = backing_usage(&memory);
+	assert_int_equal(usage.resident, SMALL - 4 * MIB);
+	assert_int_equal(usage.huge, kind_of(state) == BACKING_MEMFD ?
+					     0 : SMALL - 4 * MIB);
+	backing_destroy(&memory);
+	keep_small(true);
+}
+
 /* What is in small pages anyway has no blocks; keep_pages_small() has seen to
  * it that anonymous memory is. */
 static void test_blocks(void **state)
@@ -750,6 +776,21 @@ static bool has_batches(void)
 	return has;
 }
 
+/* Does anonymous memory of this size come in huge pages now? */
+static bool has_huge_pages(void)
+{
+	struct guest_memory memory;
+	bool has;
+
+	keep_small(false);
+	create(&memory, BACKING_ANONYMOUS, SMALL);
+	memset(page_at(&memory, 0), 1, SMALL);
+	has = backing_usage(&memory).huge == SMALL;
+	backing_destroy(&memory);
+	keep_small(true);
+	return has;
+}
+
 /* What this host cannot show. */
 static void skip_some(struct CMUnitTest *tests, size_t count)
 {
@@ -766,6 +807,9 @@ static void skip_some(struct CMUnitTest *tests, size_t count)
 	if (read_number("/proc/meminfo", "SwapFree: ") < 65536)
 		skip_tests(tests, count, "test_swapped",
 			   "this host has no swap");
+	if (!has_huge_pages())
+		skip_tests(tests, count, "test_usage anonymous",
+			   "this host makes no huge pages, or had none");
 	if (!has_batches()) {
 		skip_tests(tests, count, "test_batch_of",
 			   "this kernel gives nothing back in batches");
@@ -796,6 +840,7 @@ int main(void)
 		cmocka_unit_test(test_too_few_huge_pages),
 		with_each_kind(test_small_memory),
 		with_each_kind(test_memory_above_the_hole),
+		with_each_kind(test_usage),
 		with_each_kind(test_blocks),
 		with_each_kind(test_discard),
 		with_each_kind(test_discard_of_what_is_not_there),
