@@ -98,6 +98,7 @@ SCENARIOS = {
                         "bare", 300, 3072),
     "balloon-pages": Scenario("bare-balloon.sh", ["reporting", "poison", "rogue"],
                               "bare", 300, 3072),
+    "huge": Scenario("bare-huge.sh", [], "bare", 300, 3072),
     "inflated": Scenario("bare-inflated.sh", [], "bare", 400, 3072),
     "reset-standard": Scenario("bare-reset.sh", ["standard"], "bare", 300, 3072),
     "reset-commands": Scenario("bare-reset.sh", ["command-register"], "bare", 300, 3072),

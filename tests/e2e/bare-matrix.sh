@@ -15,39 +15,11 @@ CPUS=${3:-1}
 FEATURES=${4:-on}
 WHAT="$PROTOCOL, $BACKING, $CPUS CPUs, features $FEATURES"
 MIB=1048576
-POOL=/proc/sys/vm/nr_hugepages
 POOL_PAGES=160			# two machines of 128 MiB, and some
 
 [ -n "${BARE:-}" ] || fail "no bare guest"
 
-# ------------------------------------------------------------ huge pages ---
-
-# The pool is given back as it was found, if nobody else changed it meanwhile.
-pool_before=
-restore_pool() {
-	read -r _now <$POOL
-	[ -z "$pool_before" ] || [ "$_now" != "$pool_ours" ] ||
-		echo "$pool_before" >$POOL
-}
-
-free_huge_pages() {
-	sed -n 's/^HugePages_Free: *//p' /proc/meminfo
-}
-
-# Return: 1 when there are no huge pages to be had
-have_huge_pages() {
-	_free=$(free_huge_pages)
-	[ "${_free:-0}" -lt "$POOL_PAGES" ] || return 0
-	[ -w $POOL ] || return 1
-	read -r pool_before <$POOL
-	trap 'status=$?; restore_pool; (exit $status); end_started' EXIT
-	pool_ours=$((pool_before + POOL_PAGES))
-	echo $pool_ours >$POOL || return 1
-	read -r pool_ours <$POOL
-	[ "$(free_huge_pages)" -ge "$POOL_PAGES" ]
-}
-
-if [ "$BACKING" = hugetlb ] && ! have_huge_pages; then
+if [ "$BACKING" = hugetlb ] && ! have_huge_pages $POOL_PAGES; then
 	skip "$WHAT: $(free_huge_pages) huge pages are free and $POOL_PAGES are needed"
 	exit 0
 fi

@@ -382,3 +382,31 @@ at_most() {
 		fail "$1: $2 is more than $4 % of $3"
 	pass "$1: $2 is at most $4 % of $3"
 }
+
+POOL=/proc/sys/vm/nr_hugepages
+pool_before=
+
+free_huge_pages() {
+	sed -n 's/^HugePages_Free: *//p' /proc/meminfo
+}
+
+# The pool is given back as it was found, if nobody else changed it meanwhile.
+restore_pool() {
+	read -r _now <$POOL
+	[ -z "$pool_before" ] || [ "$_now" != "$pool_ours" ] ||
+		echo "$pool_before" >$POOL
+}
+
+# have_huge_pages N: so many of 2 MiB are free, or are asked of the host until the
+# scenario ends. Status 1 when they are not to be had.
+have_huge_pages() {
+	_free=$(free_huge_pages)
+	[ "${_free:-0}" -lt "$1" ] || return 0
+	[ -w $POOL ] || return 1
+	read -r pool_before <$POOL
+	trap 'status=$?; restore_pool; (exit $status); end_started' EXIT
+	pool_ours=$((pool_before + $1))
+	echo $pool_ours >$POOL || return 1
+	read -r pool_ours <$POOL
+	[ "$(free_huge_pages)" -ge "$1" ]
+}

@@ -1,0 +1,150 @@
+#!/bin/sh
+# The balloon and huge pages: small pages go in, 1 MiB at a time and no multiple of
+# 2 MiB in all, and the host's huge pages stay whole or come back whole; what is
+# taken back is written at the earliest moment, and keeps what was written however
+# long one waits.
+#
+#   bare-huge.sh [anonymous|hugetlb...]
+. "${0%/*}/lib.sh"
+
+BACKINGS=${*:-anonymous hugetlb}
+MIB=1048576
+RAM_MIB=256
+POOL_PAGES=280			# two machines, and some
+
+[ -n "${BARE:-}" ] || fail "no bare guest"
+
+# boot VM BACKING [WORD...]
+boot() {
+	_vm=$1
+	_backing=$2
+	shift 2
+	start_vm "$_vm" --kernel "$BARE" --memory "${RAM_MIB}M" \
+		--backing "$_backing" --append "$*"
+	agent_ready "$_vm.serial" 60 || fail "the bare guest does not answer"
+	tell "$_vm" keep 16 1
+	tell "$_vm" dirty 220 2
+}
+
+end() {
+	agent "$1.serial" poweroff >/dev/null
+	end_of_vm "$1" 20 || fail "power-off: status $?"
+}
+
+# is WHAT A B
+is() {
+	[ "$2" = "$3" ] || fail "$1: $2, not $3"
+}
+
+at_least() {
+	[ "$2" -ge "$3" ] || fail "$1: $2 is less than $3"
+	pass "$1: $2 is at least $3"
+}
+
+huge() {
+	"$AEROSTAT" status --control "$1.sock" --json | jq -r .huge_bytes
+}
+
+# balloon VM MIB: what the guest may keep; waits until it does.
+balloon() {
+	"$AEROSTAT" balloon --control "$1.sock" "$2M" --wait >"$OUT/$1.balloon" \
+		2>&1 || fail "balloon $2M: $(cat "$OUT/$1.balloon")"
+}
+
+nothing_waits() {
+	[ "$(balloon_of "$1" .held_pages)" = 0 ]
+}
+
+# ask VM MIB: the same without the wait.
+ask() {
+	"$AEROSTAT" balloon --control "$1.sock" "$2M" >"$OUT/$1.balloon" 2>&1 ||
+		fail "balloon $2M: $(cat "$OUT/$1.balloon")"
+}
+
+# Pages go in and out before the time of waiting is over, half a huge page too much
+# each time, and are written as soon as they are back; nothing that waited may be
+# given up later.
+in_and_out() {
+	tell "$1" take-deflated 1
+	taken=0
+	for keep in 251 249 255 247 253 245; do
+		ask "$1" "$keep"
+		balloon "$1" "$RAM_MIB"
+		sleep 0.3
+		memory_intact "$1"
+		pages=$(sed -n 's/^pages \([0-9]*\).*/\1/p' "$OUT/$1.check")
+		taken=$((taken + pages - 16 * 256))
+		tell "$1" untake
+	done
+	[ "$taken" -gt 0 ] || fail "$1: nothing was taken back"
+	is "$1: frames used on their way" "$(counter "$1" early-uses)" 0
+	is "$1: device broken" "$(balloon_of "$1" .broken)" false
+	pass "$1: $taken pages in and out, none of them lost"
+}
+
+# Behind the stop of a move nothing waits; hashes agree of what was given up.
+moves() {
+	balloon "$1" 201
+	move "$1" "$2" --verify
+	memory_intact "$2"
+	balloon "$2" 151
+	balloon "$2" "$RAM_MIB"
+	memory_intact "$2"
+	is "$2: device broken" "$(balloon_of "$2" .broken)" false
+	pass "$2: moved with a part of a huge page in the balloon, and intact"
+}
+
+anonymous() {
+	note "transparent huge pages"
+	boot thp anonymous
+	if [ "$(huge thp)" -lt $((100 * MIB)) ]; then
+		skip "this host makes no transparent huge pages"
+		end thp
+		return
+	fi
+	balloon thp 65
+	wait_for 20 nothing_waits thp || fail "pages wait for ever"
+	at_most "resident with 65 MiB to keep" "$(rss thp)" $((65 * MIB)) 105
+	at_least "percent of these in huge pages" \
+		$(($(huge thp) * 100 / $(rss thp))) 85
+	balloon thp "$RAM_MIB"
+	tell thp dirty 200 4
+	at_least "in huge pages once all was taken back" "$(huge thp)" \
+		$((190 * MIB))
+	memory_intact thp
+	in_and_out thp
+	moves thp thp2
+	end thp2
+
+	note "a driver that need not tell"
+	boot silent anonymous must-tell-host=off
+	balloon silent 65
+	is "pages that wait" "$(balloon_of silent .held_pages)" 0
+	at_most "resident with 65 MiB to keep" "$(rss silent)" \
+		$((65 * MIB)) 105
+	in_and_out silent
+	end silent
+}
+
+hugetlb() {
+	note "huge pages of the host's pool"
+	if ! have_huge_pages $POOL_PAGES; then
+		skip "$(free_huge_pages) huge pages are free and $POOL_PAGES are needed"
+		return
+	fi
+	boot pool hugetlb
+	balloon pool 65
+	at_most "resident with 65 MiB to keep" "$(rss pool)" $((67 * MIB)) 100
+	is "pages kept for ever" "$(balloon_of pool .discard_kept)" 0
+	balloon pool "$RAM_MIB"
+	is "pages that wait" "$(balloon_of pool .held_pages)" 0
+	tell pool dirty 200 4
+	memory_intact pool
+	in_and_out pool
+	moves pool pool2
+	end pool2
+}
+
+for backing in $BACKINGS; do
+	"$backing"
+done
