@@ -101,6 +101,13 @@ static void deflate(int64_t most)
 		guest_give_back(PAGE_DEFLATING);
 }
 
+/* Does it wait for the rest of its block (R25)? It reads as it did then. */
+static bool waits(unsigned int frame)
+{
+	return has(VIRTIO_BALLOON_F_MUST_TELL_HOST) &&
+	       page_set_contains(&world.here->balloon.hold.held, frame);
+}
+
 /* Of what was discarded at this host nothing is left before its buffer is
  * used (R24). */
 static void check_discarded(unsigned int frame, unsigned int host)
@@ -119,9 +126,10 @@ static void finish_frames(void)
 
 	for (i = 0; i < adjust->count && adjust->state == INFLATING; i++) {
 		frame = frame_number(i);
-		check_discarded(frame, adjust->host);
 		guest_set_state(frame, PAGE_BALLOON);
-		world.guest.page[frame].discarded = true;
+		world.guest.page[frame].discarded = !waits(frame);
+		if (!waits(frame))
+			check_discarded(frame, adjust->host);
 	}
 	if (adjust->state == INFLATING) {
 		adjust->actual += adjust->count;

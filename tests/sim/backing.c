@@ -8,7 +8,7 @@
 #include <errno.h>
 
 /* Storage of page sets: a migration's, and those of two hosts. */
-#define SETS 24
+#define SETS 32
 
 static struct {
 	uint64_t words[PAGE_SET_BLOCK / 64 + 1];

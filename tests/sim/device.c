@@ -216,10 +216,30 @@ static void clear_log_of_hints(struct host *host)
 		host->log.bit.word[word] &= ~page_set_word(hinted, word);
 }
 
+/* Fault: what waits to be discarded waits on when it is deflated. */
+static void hold_again(struct host *host, const uint64_t *words)
+{
+	uint64_t word;
+
+	for (word = 0; word < 2; word++)
+		host->balloon.hold.pages += page_set_or_word(
+			&host->balloon.hold.held, word, words[word]);
+}
+
 static bool serve(struct host *host, enum balloon_queue queue)
 {
+	const struct page_set *held = &host->balloon.hold.held;
+	uint64_t before[2] = { page_set_word(held, 0), page_set_word(held, 1) };
+	uint64_t pages = host->balloon.hold.pages;
 	bool more = balloon_serve(&host->balloon, queue);
 
+	if (queue == BALLOON_INFLATE && host->balloon.hold.pages > pages)
+		tally.held += host->balloon.hold.pages - pages;
+	if (queue == BALLOON_DEFLATE) {
+		tally.cancelled_held += pages - host->balloon.hold.pages;
+		if (fault(FAULT_HELD_PAST_DEFLATE))
+			hold_again(host, before);
+	}
 	while (host->lates) {
 		edge();
 		discard(host, host->late[--host->lates]);
@@ -253,6 +273,23 @@ static bool has_work(void *of)
 	return host->posted || host->calls || (host->kicked && !host->quiet);
 }
 
+static void flush(struct host *host)
+{
+	if (world.setup.held_ns == NEVER)
+		return;
+	if (host->balloon.hold.pages)
+		trace("device %u: gives up waiting", host->name);
+	balloon_flush(&host->balloon);
+}
+
+/* Until when it may sleep. */
+static uint64_t deadline(const struct host *host)
+{
+	return host->quiet || !host->balloon.hold.pages ||
+			       world.setup.held_ns == NEVER ?
+		       NEVER : world.now + world.setup.held_ns;
+}
+
 void device_main(void *of)
 {
 	struct host *host = of;
@@ -261,7 +298,8 @@ void device_main(void *of)
 		serve_calls(host);
 		if (!host->quiet)
 			serve_kicks(host);
-		coroutine_wait(has_work, host, NEVER);
+		if (!coroutine_wait(has_work, host, deadline(host)))
+			flush(host);
 	}
 }
 
@@ -460,6 +498,16 @@ void device_reset(struct host *host)
 {
 	host_do(host, call_reset, host);
 	virtio_device_clear(&host->virtio);
+}
+
+static void call_flush(void *argument)
+{
+	flush(argument);
+}
+
+void device_flush(struct host *host)
+{
+	host_do(host, call_flush, host);
 }
 
 static void call_pause(void *argument)

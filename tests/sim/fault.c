@@ -15,6 +15,7 @@ const struct fault_kind fault_kinds[FAULTS] = {
 	[FAULT_DISCARD_NOT_MARKED] = { "discard_not_marked", "R26", -1 },
 	[FAULT_MONITOR_NOT_LOGGED] = { "monitor_not_logged", "R30", -1 },
 	[FAULT_LATE_DISCARD] = { "late_discard", "R24", -1 },
+	[FAULT_HELD_PAST_DEFLATE] = { "held_past_deflate", "R25", -1 },
 	[FAULT_STOP_NOT_QUIET] = { "stop_not_quiet", "R16", -1 },
 	[FAULT_FORGET_DONE] = { "forget_done", "R13, D-8", -1 },
 	[FAULT_LOST_INTERRUPT] = { "lost_interrupt", "D-1", -1 },

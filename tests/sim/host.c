@@ -86,6 +86,8 @@ static void create_memory(struct host *host)
 	backing_reset(host);
 	page_set_free(&host->memory.written);
 	page_set_free(&host->scratch);
+	page_set_free(&host->inside);
+	page_set_free(&host->held);
 	memset(&host->memory, 0, sizeof(host->memory));
 	add_region(host, 0, LOW_PAGES);
 	add_region(host, HIGH_FIRST, HIGH_PAGES);
@@ -93,6 +95,8 @@ static void create_memory(struct host *host)
 				       BACKING_MEMFD : BACKING_ANONYMOUS;
 	page_set_create(&host->memory.written, FRAMES, NULL);
 	page_set_create(&host->scratch, FRAMES, NULL);
+	page_set_create(&host->inside, FRAMES, NULL);
+	page_set_create(&host->held, FRAMES, NULL);
 }
 
 void host_write(struct host *host, uint64_t frame, uint32_t version)
@@ -122,6 +126,10 @@ void host_create(struct host *host, bool incoming)
 	host->source.ops = &sim_free_page_ops;
 	balloon_init(&host->balloon, options, &host->memory, host->scratch,
 		     &sim_balloon_ops, host);
+	balloon_hold(&host->balloon, (struct balloon_hold){
+			     .block = world.setup.block,
+			     .most = world.setup.held_most },
+		     host->inside, host->held);
 	host->report_state = REPORT_IDLE;
 	virtio_device_init(&host->virtio, VIRTIO_ID_BALLOON,
 			   balloon_features(&host->balloon) |
@@ -171,6 +179,7 @@ void host_stop(struct host *host)
 	edge();
 	if (!fault(FAULT_STOP_NOT_QUIET))
 		host_do(host, call_quiet, host);
+	device_flush(host);
 	trace("host %u: stands still", host->name);
 }
 

@@ -157,6 +157,10 @@ static void draw_setup(struct random *random, int protocol)
 	setup->edges = 1 + below(random, 6);
 	setup->trouble = one_in(random, 2) ? 0 : 1 + below(random, 8);
 	setup->moves = 1 + below(random, 3);
+	setup->block = one_in(random, 3) ? 0 : 2u << below(random, 2);
+	setup->held_most = 1 + below(random, 16);
+	setup->held_ns = one_in(random, 3) ? NEVER :
+					     1000ull << below(random, 12);
 }
 
 /* Some are quick and some very slow, anew for each seed. */
@@ -206,6 +210,8 @@ static void begin(uint64_t seed, uint64_t limit, enum fault fault, int protocol,
 	for (i = 0; i < 2; i++) {
 		memset(&world.host[i].memory, 0, sizeof(struct guest_memory));
 		world.host[i].scratch.words = NULL;
+		world.host[i].inside.words = NULL;
+		world.host[i].held.words = NULL;
 		world.host[i].name = i;
 		world.host[i].state = HOST_NONE;
 		world.host[i].device.active = false;

@@ -124,7 +124,7 @@ struct host {
 	struct host_log log;
 	struct free_page_source source;
 	struct balloon balloon;
-	struct page_set scratch;
+	struct page_set scratch, inside, held; /* the balloon's */
 	struct virtio_device virtio;
 	uint64_t features;
 	unsigned int name; /* 0, 1 */
@@ -188,6 +188,7 @@ void device_main(void *host);
 void device_activate(struct host *host, const struct virtqueue_state *state);
 void device_reset(struct host *host);
 void device_pause(struct host *host);
+void device_flush(struct host *host);
 void device_set_target(struct host *host, uint32_t pages);
 void device_statistics(struct host *host, bool *asked);
 void device_done(struct host *host);
@@ -381,6 +382,10 @@ struct setup {
 	unsigned int dirtied; /* of 4 free pages exist at the boot */
 	unsigned int chaos;  /* steps before the calm */
 	unsigned int edges;  /* a thread gives way at one in so many */
+	/* Inflated pages wait for the rest of a block of so many (0: not), so
+	 * many at most, for so long (NEVER: until it comes). */
+	unsigned int block, held_most;
+	uint64_t held_ns;
 	unsigned int trouble; /* how likely the user makes some, of 256 */
 	unsigned int moves;  /* at most */
 };
@@ -406,6 +411,7 @@ struct tally {
 	uint64_t verified, zeroing, paused, resets, driver_resets;
 	uint64_t hints, hinted_pages, left_out, taken, window, read;
 	uint64_t targets, statistics, starts, signs;
+	uint64_t held, cancelled_held; /* pages that waited; in vain */
 	uint64_t by_protocol[PROTOCOLS];
 };
 
