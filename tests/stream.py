@@ -305,7 +305,7 @@ class Stream:
         demand(self.cpus, "CONFIG: no CPU")
         for value in self.balloon, numbering:
             demand(value <= 1, "CONFIG: %d is neither 0 nor 1", value)
-        demand(offered < 128, "CONFIG: unknown balloon features %#x", offered)
+        demand(offered < 256, "CONFIG: unknown balloon features %#x", offered)
         demand(protocol in PROTOCOLS, "CONFIG: protocol '%s' is not known",
                protocol)
         demand(backing <= 2, "CONFIG: backing %d is not known", backing)

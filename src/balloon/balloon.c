@@ -204,6 +204,12 @@ void balloon_set_target(struct balloon *balloon, uint32_t pages)
 		balloon->protocol->request_target(balloon);
 }
 
+bool balloon_wants_less(const struct balloon *balloon)
+{
+	return atomic_load(&balloon->config.num_pages) <
+	       atomic_load(&balloon->config.actual);
+}
+
 void balloon_publish(struct balloon *balloon, enum balloon_queue index)
 {
 	if (virtqueue_publish(&balloon->queue[index]))

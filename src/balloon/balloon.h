@@ -286,6 +286,15 @@ void balloon_hold(struct balloon *balloon, struct balloon_hold hold,
 /* Discard what is held; balloon->hold.pages says how much that is. */
 void balloon_flush(struct balloon *balloon);
 
+/* Does the host want pages back that are in the balloon? What is deflated then
+ * was asked for, and else is the guest's own wish. */
+bool balloon_wants_less(const struct balloon *balloon);
+
+/* Is what is inflated held back now, by this driver? Only then it is known
+ * whether any page of @run is in the balloon. */
+bool balloon_holds(const struct balloon *balloon);
+bool balloon_has_inside(const struct balloon *balloon, struct page_run run);
+
 /* The driver is gone without a word, and what was in the balloon may be in use:
  * discard nothing of it any more. */
 void balloon_forget(struct balloon *balloon);

@@ -47,9 +47,6 @@ void balloon_discard_end(struct balloon *balloon);
 /* Have the host discard all pages of a set. */
 void balloon_discard_set(struct balloon *balloon, const struct page_set *set);
 
-/* Is what is inflated held back now? */
-bool balloon_holds(const struct balloon *balloon);
-
 /* The frames of this drain, in run_pages, were inflated: discard the blocks
  * that are whole now, hold the rest. */
 void balloon_hold_inflated(struct balloon *balloon);

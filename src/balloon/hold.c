@@ -34,6 +34,11 @@ bool balloon_holds(const struct balloon *balloon)
 	       balloon_has_feature(balloon, VIRTIO_BALLOON_F_MUST_TELL_HOST);
 }
 
+bool balloon_has_inside(const struct balloon *balloon, struct page_run run)
+{
+	return page_set_count_in(&balloon->hold.inside, run) != 0;
+}
+
 void balloon_flush(struct balloon *balloon)
 {
 	if (!balloon->hold.pages)

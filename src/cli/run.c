@@ -50,8 +50,10 @@ static const struct argp_option options[] = {
 	  "The balloon: target=SIZE (what the guest keeps), hinting=on|off, "
 	  "reporting=on|off, stats=on|off, poison=on|off, "
 	  "deflate-on-oom=on|off, must-tell-host=on|off, page-ranges=on|off, "
+	  "populate=on|off (memory the guest takes back on request), "
 	  "numbering=packed|spec, protocol=standard|command-register|v17; "
-	  "there is one by default, with everything on but page-ranges", 0 },
+	  "there is one by default, with everything on but page-ranges and "
+	  "populate", 0 },
 	{ "no-balloon", OPTION_NO_BALLOON, NULL, 0, "No balloon", 0 },
 	{ "serial", OPTION_SERIAL, "WHERE", 0,
 	  "Serial port: stdio (default), file:PATH, unix:PATH or none", 0 },
@@ -81,9 +83,10 @@ static int parse_switch(const char *key, const char *value, bool *to,
 	return 0;
 }
 
-/* Features by the key that switches them. */
-static bool *feature_switch(struct balloon_options *offer, const char *key)
+/* What a key switches; NULL when it is no switch. */
+static bool *find_switch(struct machine_config *config, const char *key)
 {
+	struct balloon_options *offer = &config->balloon_options;
 	const struct {
 		const char *key;
 		bool *to;
@@ -95,6 +98,7 @@ static bool *feature_switch(struct balloon_options *offer, const char *key)
 		{ "deflate-on-oom", &offer->deflate_on_oom },
 		{ "must-tell-host", &offer->must_tell_host },
 		{ "page-ranges", &offer->page_ranges },
+		{ "populate", &config->balloon_populate },
 	};
 	size_t i;
 
@@ -132,7 +136,7 @@ static int parse_balloon_key(const char *key, const char *value,
 			     struct machine_config *config, struct error *err)
 {
 	struct balloon_options *offer = &config->balloon_options;
-	bool *to = feature_switch(offer, key);
+	bool *to = find_switch(config, key);
 
 	if (to)
 		return parse_switch(key, value, to, err);
@@ -145,7 +149,8 @@ static int parse_balloon_key(const char *key, const char *value,
 		return parse_protocol(value, offer, err);
 	return error_set(err, "--balloon: there is no key '%s' (target, "
 			 "hinting, reporting, stats, poison, deflate-on-oom, "
-			 "must-tell-host, page-ranges, numbering, protocol)",
+			 "must-tell-host, page-ranges, populate, numbering, "
+			 "protocol)",
 			 key);
 }
 

@@ -415,7 +415,7 @@ int balloon_device_create(struct balloon_device *device,
 		return -1;
 	balloon_init(&device->balloon, config->balloon_options, memory,
 		     device->scratch, &host_ops, device);
-	balloon_memory_hold(device);
+	balloon_memory_init(device, config->balloon_populate);
 	offered = balloon_features(&device->balloon) |
 		  1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_RING_F_EVENT_IDX |
 		  1ull << VIRTIO_RING_F_INDIRECT_DESC;
@@ -558,6 +558,7 @@ void balloon_device_view(struct balloon_device *device,
 	view->discarded = atomic_load(&device->discarded);
 	view->discard_errors = atomic_load(&device->discard_errors);
 	view->discard_kept = atomic_load(&device->kept);
+	view->populated = atomic_load(&device->populated);
 	view->config_reads = atomic_load(&device->traffic.config_reads);
 	view->config_writes = atomic_load(&device->traffic.config_writes);
 	view->config_interrupts =

@@ -33,6 +33,7 @@ struct balloon_view {
 	struct balloon_counters counters;
 	uint64_t discarded, discard_errors; /* pages; runs */
 	uint64_t discard_kept; /* pages that are parts of a host page */
+	uint64_t populated; /* pages, before the guest had them back */
 	uint64_t held; /* pages that wait for the rest of a huge page */
 	/* Between driver and device: accesses to the configuration space,
 	 * notifications of queues, interrupts raised. */
@@ -52,6 +53,7 @@ struct balloon_device {
 	struct balloon balloon; /* the device thread's */
 	struct page_set scratch, inside, held; /* the balloon's */
 	uint64_t features; /* negotiated; the device thread's */
+	bool populate;	/* what is deflated on request */
 	bool hold_ends; /* what is held is discarded after a while */
 	uint64_t held_since_ms; /* the device thread's; 0: nothing is held */
 	bool created;
@@ -65,7 +67,7 @@ struct balloon_device {
 	struct timespec statistics_time;      /* when they came; monotonic */
 
 	atomic_bool acknowledged; /* the driver wrote cmd_reg */
-	_Atomic uint64_t discarded, discard_errors, kept;
+	_Atomic uint64_t discarded, discard_errors, kept, populated;
 	struct {
 		_Atomic uint64_t config_reads, config_writes;
 		_Atomic uint64_t config_interrupts, queue_interrupts;

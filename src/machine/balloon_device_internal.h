@@ -27,9 +27,10 @@ void balloon_memory_expired(void *owner);
  * pages. */
 void balloon_memory_inflated(struct balloon_device *device);
 
-/* The sets of the balloon; and, after balloon_init(), what it holds back. */
+/* The sets of the balloon; and, after balloon_init(), what it holds back and
+ * whether to populate what is deflated on request. */
 int balloon_memory_create(struct balloon_device *device, struct error *err);
 void balloon_memory_destroy(struct balloon_device *device);
-void balloon_memory_hold(struct balloon_device *device);
+void balloon_memory_init(struct balloon_device *device, bool populate);
 
 #endif

@@ -4,8 +4,10 @@
  * given back, and parts of huge pages wait for the rest (src/balloon/hold.c).
  */
 #include <linux/pci_regs.h>
+#include <string.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "machine/balloon_device_internal.h"
 #include "memory/backing.h"
 
@@ -55,9 +57,57 @@ void balloon_memory_discard(void *host, const struct page_run *run,
 		discard(device, run[i]);
 }
 
+static void populate(struct balloon_device *device, struct page_run run)
+{
+	int rc = backing_populate(device->memory, run);
+
+	if (rc < 0)
+		log_limited("balloon", "cannot populate what the guest takes "
+			    "back: %s; it comes at the first touch",
+			    strerror(-rc));
+	else
+		atomic_fetch_add(&device->populated, run.count);
+}
+
+/* The block at @first as far as there is RAM, in one region. */
+static struct page_run block_of(const struct balloon_device *device,
+				uint64_t first, uint64_t block)
+{
+	struct gpa start = { first << GUEST_PAGE_SHIFT };
+	uint64_t length = block << GUEST_PAGE_SHIFT;
+
+	guest_memory_clip(device->memory, &start, &length);
+	return (struct page_run){ start.value >> GUEST_PAGE_SHIFT,
+				  length >> GUEST_PAGE_SHIFT };
+}
+
+/* Huge pages, but none of which a part is in the balloon still: to touch one
+ * small page of it would bring all of it into being. */
+static void populate_blocks(struct balloon_device *device, struct page_run run)
+{
+	uint64_t block = device->balloon.hold.block;
+	uint64_t at = run.first & ~(block - 1);
+	struct page_run whole;
+
+	for (; at < run.first + run.count; at += block) {
+		whole = block_of(device, at, block);
+		if (!balloon_has_inside(&device->balloon, whole))
+			populate(device, whole);
+	}
+}
+
+/* Memory comes back at the first touch, unless the user had it come before that
+ * and has asked for this deflate. */
 void balloon_memory_returned(void *host, struct page_run run)
 {
-	/* Memory comes back at the first touch. */
+	struct balloon_device *device = host;
+
+	if (!device->populate || !balloon_wants_less(&device->balloon))
+		return;
+	if (balloon_holds(&device->balloon))
+		populate_blocks(device, run);
+	else
+		populate(device, run);
 }
 
 /* A driver that may have gone has lost the bus: Linux takes it from the devices
@@ -126,7 +176,7 @@ int balloon_memory_create(struct balloon_device *device, struct error *err)
 
 /* Of transparent huge pages parts wait for a while; others can only be given
  * back whole. */
-void balloon_memory_hold(struct balloon_device *device)
+static void hold_parts(struct balloon_device *device)
 {
 	struct balloon_hold hold = { .block = backing_block(device->memory) };
 
@@ -136,4 +186,14 @@ void balloon_memory_hold(struct balloon_device *device)
 			    GUEST_PAGE_SIZE;
 	hold.most = device->hold_ends ? HOLD_MOST_PAGES : UINT64_MAX;
 	balloon_hold(&device->balloon, hold, device->inside, device->held);
+}
+
+void balloon_memory_init(struct balloon_device *device, bool populate_ahead)
+{
+	hold_parts(device);
+	device->populate = populate_ahead &&
+			   backing_can_populate(device->memory);
+	if (populate_ahead && !device->populate)
+		log_line("balloon", "this kernel cannot populate memory ahead "
+			 "(Linux 5.14 can): it comes at the first touch");
 }

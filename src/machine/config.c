@@ -24,7 +24,7 @@ static void get_file(struct machine_file *file, struct buffer_reader *from)
 	file->hash = buffer_get_u64(from);
 }
 
-/* Bits of CONFIG's word of balloon features: docs/spec/stream.md. */
+/* Bits of CONFIG's word of what the balloon does: docs/spec/stream.md. */
 enum {
 	OFFER_HINTING = 1 << 0,
 	OFFER_REPORTING = 1 << 1,
@@ -33,7 +33,8 @@ enum {
 	OFFER_DEFLATE_ON_OOM = 1 << 4,
 	OFFER_MUST_TELL_HOST = 1 << 5,
 	OFFER_PAGE_RANGES = 1 << 6,
-	OFFER_KNOWN = (1 << 7) - 1,
+	POPULATE = 1 << 7, /* no feature: the guest sees nothing of it */
+	OFFER_KNOWN = (1 << 8) - 1,
 };
 
 static uint32_t features_of(const struct balloon_options *options)
@@ -68,7 +69,8 @@ void machine_config_save(const struct machine_config *config,
 	put_file(&config->initrd, to);
 	buffer_put_string(to, config->command_line);
 	buffer_put_u32(to, config->balloon);
-	buffer_put_u32(to, features_of(&config->balloon_options));
+	buffer_put_u32(to, features_of(&config->balloon_options) |
+				   (config->balloon_populate ? POPULATE : 0));
 	buffer_put_u32(to, config->balloon_options.numbering);
 	buffer_put_string(to, config->balloon_options.protocol->name);
 	buffer_put_u64(to, config->balloon_target);
@@ -93,6 +95,7 @@ int machine_config_load(struct machine_config *config,
 	config->balloon = buffer_get_u32(from);
 	features = buffer_get_u32(from);
 	set_features(options, features);
+	config->balloon_populate = features & POPULATE;
 	options->numbering = buffer_get_u32(from);
 	buffer_get_string(from, protocol, sizeof(protocol));
 	config->balloon_target = buffer_get_u64(from);

@@ -30,6 +30,7 @@ struct machine_config {
 	char command_line[MACHINE_COMMAND_LINE_MAX];
 	bool balloon; /* there is one */
 	struct balloon_options balloon_options;
+	bool balloon_populate; /* what the guest takes back on request */
 	uint64_t balloon_target; /* bytes the guest keeps; 0: all of it */
 };
 

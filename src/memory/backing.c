@@ -19,6 +19,11 @@
 #include "memory/backing.h"
 #include "memory/backing_internal.h"
 
+/* Linux 5.14, for headers that are older. */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
 #define HUGE_PAGES "/sys/kernel/mm/transparent_hugepage/"
 #define HUGE_POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/"
 
@@ -376,6 +381,22 @@ unsigned int backing_discard_batch(const struct guest_memory *memory,
 	return i;
 }
 
+int backing_populate(const struct guest_memory *memory, struct page_run run)
+{
+	void *host = run_host(memory, run);
+
+	if (!host)
+		return -EINVAL;
+	return madvise(host, run.count << GUEST_PAGE_SHIFT,
+		       MADV_POPULATE_WRITE) < 0 ? -errno : 0;
+}
+
+bool backing_can_populate(const struct guest_memory *memory)
+{
+	/* Of nothing, a kernel that knows it does nothing. */
+	return madvise(memory->region[0].host, 0, MADV_POPULATE_WRITE) == 0;
+}
+
 /* Calls madvise() on each part of a run; a run may cross a region boundary. */
 static int advise(const struct guest_memory *memory, struct page_run run,
 		  int advice)
@@ -415,16 +436,6 @@ void backing_allow_huge(const struct guest_memory *memory, struct page_run run)
 	if (first < end)
 		backing_set_huge(memory,
 				 (struct page_run){ first, end - first }, true);
-}
-
-int backing_populate(const struct guest_memory *memory, struct page_run run)
-{
-	void *host = run_host(memory, run);
-
-	if (!host)
-		return -EINVAL;
-	return madvise(host, run.count << GUEST_PAGE_SHIFT,
-		       MADV_POPULATE_WRITE) < 0 ? -errno : 0;
 }
 
 /* -------------------------------------------------------- what is held --- */

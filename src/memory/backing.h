@@ -101,6 +101,20 @@ unsigned int backing_discard_batch(const struct guest_memory *memory,
 				   const struct page_run *run,
 				   unsigned int runs);
 
+/**
+ * backing_populate() - Bring the pages of a run into being before their use
+ * @run:	not empty, all of it RAM of one region
+ *
+ * Pages that exist are as they were; others read as zero, as they did. In huge
+ * pages where whole ones fit and memory may be in some.
+ *
+ * Return: 0, or a negative errno, with a part of it done: -EINVAL for a run that
+ * is not as said, else the kernel's. One without MADV_POPULATE_WRITE cannot,
+ * which backing_can_populate() tells
+ */
+int backing_populate(const struct guest_memory *memory, struct page_run run);
+bool backing_can_populate(const struct guest_memory *memory);
+
 /* Whether huge pages may back the guest's anonymous memory; on from the start.
  * Does nothing for the other kinds. Return: 0, or a negative errno */
 int backing_set_huge(const struct guest_memory *memory, struct page_run run,
@@ -109,15 +123,6 @@ int backing_set_huge(const struct guest_memory *memory, struct page_run run,
 /* The same, on: for the huge pages that lie in a run whole. */
 void backing_allow_huge(const struct guest_memory *memory,
 			struct page_run run);
-
-/**
- * backing_populate() - Bring a run into being, all of it RAM of one region
- *
- * Content stays as it is. One system call.
- *
- * Return: 0, or a negative errno: -EINVAL before Linux 5.14
- */
-int backing_populate(const struct guest_memory *memory, struct page_run run);
 
 /**
  * backing_populated() - Which pages exist

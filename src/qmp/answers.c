@@ -178,6 +178,7 @@ static void put_counters(json_t *answer, const struct balloon_view *view)
 	put(answer, "discard_errors", view->discard_errors);
 	put(answer, "discard_kept", view->discard_kept);
 	put(answer, "held_pages", view->held);
+	put(answer, "populated_pages", view->populated);
 	put(answer, "reported_pages", view->counters.reported);
 	put(answer, "inhibited_pages", view->counters.inhibited);
 	put(answer, "range_pages", view->counters.in_ranges);

@@ -10,6 +10,7 @@
 BACKINGS=${*:-anonymous hugetlb}
 MIB=1048576
 RAM_MIB=256
+BALLOON=			# keys of --balloon
 POOL_PAGES=280			# two machines, and some
 
 [ -n "${BARE:-}" ] || fail "no bare guest"
@@ -20,7 +21,8 @@ boot() {
 	_backing=$2
 	shift 2
 	start_vm "$_vm" --kernel "$BARE" --memory "${RAM_MIB}M" \
-		--backing "$_backing" --append "$*"
+		--backing "$_backing" --append "$*" \
+		${BALLOON:+"--balloon=$BALLOON"}
 	agent_ready "$_vm.serial" 60 || fail "the bare guest does not answer"
 	tell "$_vm" keep 16 1
 	tell "$_vm" dirty 220 2
@@ -94,7 +96,33 @@ moves() {
 	pass "$2: moved with a part of a huge page in the balloon, and intact"
 }
 
+# With populate=on all is there again before the guest has touched any of it; the
+# option moves with the guest.
+populates() {
+	note "memory that is asked back is there at once, $2"
+	BALLOON=populate=on
+	boot "$1" "$2"
+	BALLOON=
+	! grep -q 'cannot populate memory ahead' "$OUT/$1.log" || {
+		skip "this kernel populates nothing ahead"
+		end "$1"
+		return
+	}
+	balloon "$1" 64
+	balloon "$1" 128
+	at_most "resident with 128 MiB to keep" "$(rss "$1")" $((130 * MIB)) 100
+	move "$1" "$1-moved"
+	balloon "$1-moved" "$RAM_MIB"
+	at_least "resident with $RAM_MIB MiB, untouched" "$(rss "$1-moved")" \
+		$((112 * MIB))
+	at_least "pages of these populated" \
+		"$(balloon_of "$1-moved" .populated_pages)" $((126 * 256))
+	memory_intact "$1-moved"
+	end "$1-moved"
+}
+
 anonymous() {
+	populates ahead anonymous
 	note "transparent huge pages"
 	boot thp anonymous
 	if [ "$(huge thp)" -lt $((100 * MIB)) ]; then
@@ -132,6 +160,7 @@ hugetlb() {
 		skip "$(free_huge_pages) huge pages are free and $POOL_PAGES are needed"
 		return
 	fi
+	populates pool-ahead hugetlb
 	boot pool hugetlb
 	balloon pool 65
 	at_most "resident with 65 MiB to keep" "$(rss pool)" $((67 * MIB)) 100

@@ -43,11 +43,11 @@ refuses 2 'protocol=v99: it can be standard, command-register or v17' \
 	run $K --memory 64M --balloon=protocol=v99
 refuses 2 'numbering=odd' run $K --memory 64M --balloon=numbering=odd
 refuses 2 'protocol=' run $K --memory 64M --balloon=protocol
-for key in reporting stats poison deflate-on-oom must-tell-host page-ranges; do
+for key in reporting stats poison deflate-on-oom must-tell-host page-ranges populate; do
 	refuses 2 "$key=maybe" run $K --memory 64M "--balloon=$key=maybe"
 	refuses 2 "$key=: it can be on or off" run $K --memory 64M "--balloon=$key"
 done
-refuses 2 'target, hinting, reporting, stats, poison, deflate-on-oom, must-tell-host, page-ranges, numbering, protocol' \
+refuses 2 'target, hinting, reporting, stats, poison, deflate-on-oom, must-tell-host, page-ranges, populate, numbering, protocol' \
 	run $K --memory 64M --balloon=speed=1
 refuses 2 'it needs hinting=on' run $K --memory 64M \
 	--balloon=protocol=command-register,hinting=off

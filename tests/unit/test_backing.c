@@ -215,6 +215,28 @@ static void test_blocks(void **state)
 	backing_destroy(&memory);
 }
 
+static void test_populate(void **state)
+{
+	const struct page_run run = { 511, 514 };
+	struct guest_memory memory;
+	uint64_t each, i;
+
+	create(&memory, kind_of(state), LARGE);
+	each = host_pages(&memory);
+	assert_true(backing_can_populate(&memory));
+	put_value(&memory, 700, 7);
+	assert_int_equal(backing_populate(&memory, run), 0);
+	assert_int_equal(backing_resident(&memory),
+			 (each == 1 ? run.count : 3 * each) * 4096);
+	assert_int_equal(populated_in(&memory, run), run.count);
+	for (i = 0; i < run.count; i++)
+		assert_true(has_value(&memory, run.first + i,
+				      run.first + i == 700 ? 7 : 0));
+	assert_int_equal(backing_populate(&memory, (struct page_run){
+				LOW_PAGES - 1, 2 }), -EINVAL);
+	backing_destroy(&memory);
+}
+
 /* ------------------------------------------------------------- discard --- */
 
 static struct page_run rounded_inwards(uint64_t each, struct page_run run)
@@ -762,6 +784,17 @@ static bool can_lock(void)
 	return can;
 }
 
+static bool can_populate(void)
+{
+	struct guest_memory memory;
+	bool can;
+
+	create(&memory, BACKING_ANONYMOUS, SMALL);
+	can = backing_can_populate(&memory);
+	backing_destroy(&memory);
+	return can;
+}
+
 /* Does the kernel take MADV_DONTNEED by process_madvise()? */
 static bool has_batches(void)
 {
@@ -810,6 +843,9 @@ static void skip_some(struct CMUnitTest *tests, size_t count)
 	if (!has_huge_pages())
 		skip_tests(tests, count, "test_usage anonymous",
 			   "this host makes no huge pages, or had none");
+	if (!can_populate())
+		skip_tests(tests, count, "test_populate",
+			   "this kernel has no MADV_POPULATE_WRITE");
 	if (!has_batches()) {
 		skip_tests(tests, count, "test_batch_of",
 			   "this kernel gives nothing back in batches");
@@ -827,6 +863,7 @@ static void skip_some(struct CMUnitTest *tests, size_t count)
 		   "ThreadSanitizer leaves no room for it");
 #endif
 	skip_without_huge_pages(tests, count, "the_hole hugetlb", LARGE);
+	skip_without_huge_pages(tests, count, "test_populate hugetlb", LARGE);
 	skip_without_huge_pages(tests, count, "a_region hugetlb", LARGE);
 	skip_without_huge_pages(tests, count, "hugetlb", SMALL);
 	skip_without_huge_pages(tests, count, "test_too_few", 32 * MIB);
@@ -842,6 +879,7 @@ int main(void)
 		with_each_kind(test_memory_above_the_hole),
 		with_each_kind(test_usage),
 		with_each_kind(test_blocks),
+		with_each_kind(test_populate),
 		with_each_kind(test_discard),
 		with_each_kind(test_discard_of_what_is_not_there),
 		with_each_kind(test_discard_outside_a_region),

@@ -461,6 +461,96 @@ static void test_held_pages_and_a_reset(void **state)
 	assert_int_equal(*content(), 0xaa);
 }
 
+/* ----------------------------------- memory that is there before its use --- */
+
+#define BLOCK 512u
+#define BACK_AT 0x800000ull /* a block that nobody has touched */
+#define BACK (BACK_AT / 4096)
+
+/* A device that populates, whose balloon has these of its pages inside. */
+static struct balloon_device *begin_populating(uint64_t more, uint32_t actual,
+					       uint64_t inside)
+{
+	const struct balloon_hold hold = { .block = BLOCK, .most = 0 };
+	struct balloon_device *device = &machine.here;
+
+	balloon_hold(&device->balloon, hold, device->inside, device->held);
+	device->populate = true;
+	begin_with(device, more);
+	for (; inside; inside &= inside - 1)
+		send(device, BALLOON_INFLATE,
+		     BACK + (uint32_t)__builtin_ctzll(inside));
+	atomic_store(&device->balloon.config.actual, actual);
+	return device;
+}
+
+static uint64_t there(void)
+{
+	const struct page_run block = { BACK, BLOCK };
+	struct page_set set;
+	uint64_t count;
+
+	assert_int_equal(page_set_create(&set, machine.memory.frames, NULL),
+			 0);
+	assert_int_equal(backing_populated(&machine.memory, block, &set, NULL),
+			 0);
+	count = page_set_count(&set);
+	page_set_free(&set);
+	return count;
+}
+
+static uint64_t populated(struct balloon_device *device)
+{
+	struct balloon_view view;
+
+	balloon_device_view(device, &view);
+	return view.populated;
+}
+
+/* The block is whole when the last of it is taken back, and not before. */
+static void test_what_was_asked_back_is_there(void **state)
+{
+	struct balloon_device *device = begin_populating(MUST_TELL, 10, 3);
+
+	send(device, BALLOON_DEFLATE, BACK);
+	assert_int_equal(there(), 0);
+	*(uint8_t *)ram(&machine.memory, BACK_AT, 1) = 0xaa;
+	send(device, BALLOON_DEFLATE, BACK + 1);
+	assert_int_equal(there(), BLOCK);
+	assert_int_equal(populated(device), BLOCK);
+	assert_int_equal(*(uint8_t *)ram(&machine.memory, BACK_AT, 1), 0xaa);
+}
+
+/* Of a driver that need not tell nothing is known but these pages. */
+static void test_what_was_asked_back_silently_is_there(void **state)
+{
+	struct balloon_device *device = begin_populating(0, 10, 1);
+
+	send(device, BALLOON_DEFLATE, BACK);
+	assert_true(there() >= 1);
+	assert_int_equal(populated(device), 1);
+}
+
+/* Out of memory: it takes back what the host did not offer. */
+static void test_what_a_guest_takes_by_itself_comes_at_its_touch(void **state)
+{
+	struct balloon_device *device = begin_populating(MUST_TELL, 10, 1);
+
+	balloon_device_set_target(device, 10);
+	send(device, BALLOON_DEFLATE, BACK);
+	assert_int_equal(there(), 0);
+	assert_int_equal(populated(device), 0);
+}
+
+static void test_nothing_is_populated_unless_asked_for(void **state)
+{
+	struct balloon_device *device = begin_populating(MUST_TELL, 10, 1);
+
+	device->populate = false;
+	send(device, BALLOON_DEFLATE, BACK);
+	assert_int_equal(there(), 0);
+}
+
 #define UNIT(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -479,6 +569,10 @@ int main(void)
 		UNIT(test_held_pages_of_a_driver_that_has_gone),
 		UNIT(test_held_pages_that_are_deflated),
 		UNIT(test_held_pages_and_a_reset),
+		UNIT(test_what_was_asked_back_is_there),
+		UNIT(test_what_was_asked_back_silently_is_there),
+		UNIT(test_what_a_guest_takes_by_itself_comes_at_its_touch),
+		UNIT(test_nothing_is_populated_unless_asked_for),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
