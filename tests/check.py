@@ -111,6 +111,7 @@ SCENARIOS = {
     "linux": Scenario("linux.sh", [], "linux", 300, 3072),
     "demo": Scenario("demo.sh", [], "linux", 300, 5120),
     "linux-inflate": Scenario("linux-balloon.sh", ["inflate", "oom"], "linux", 300, 5120),
+    "linux-huge": Scenario("linux-balloon.sh", ["huge", "pool"], "linux", 300, 5120),
     "linux-reporting": Scenario("linux-balloon.sh", ["reporting"], "linux", 400, 5120),
     "linux-stats": Scenario("linux-balloon.sh", ["stats", "stats612"], "linux", 300, 3072),
     "linux-guests": Scenario("linux-guests.sh", ["6.1", "1", "alloc0", "alloc1", "free1"],

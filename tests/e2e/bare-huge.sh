@@ -38,11 +38,6 @@ is() {
 	[ "$2" = "$3" ] || fail "$1: $2, not $3"
 }
 
-at_least() {
-	[ "$2" -ge "$3" ] || fail "$1: $2 is less than $3"
-	pass "$1: $2 is at least $3"
-}
-
 huge() {
 	"$AEROSTAT" status --control "$1.sock" --json | jq -r .huge_bytes
 }

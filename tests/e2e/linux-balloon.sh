@@ -3,13 +3,14 @@
 #
 #   linux-balloon.sh [PART...]
 #
-# Parts: inflate (1 GiB of 2, and back), oom (a guest that runs short takes from
+# Parts: inflate (1 GiB of 2, and back), huge (what that leaves of the host's huge
+# pages), pool (memory of nothing but such), oom (a guest that runs short takes from
 # its balloon), reporting (what the guest frees is given back without being asked
 # for, and a move leaves it out), stats and stats612 (the guest's statistics,
 # against its /proc); all of them by default. stats612 is for $KERNEL612.
 . "${0%/*}/lib.sh"
 
-PARTS=${*:-inflate oom reporting stats stats612}
+PARTS=${*:-inflate huge pool oom reporting stats stats612}
 RAM_MIB=2048
 RAM_KB=$((RAM_MIB * 1024))
 MIB=1048576
@@ -62,6 +63,70 @@ inflate() {
 	memory_intact inflate
 	pass "memory intact: $(cat "$OUT/inflate.check")"
 	power_off inflate
+}
+
+# ---------------------------------------------------------- huge pages ---
+
+huge_percent() {
+	"$AEROSTAT" status --control "$1.sock" --json |
+		jq -r '.huge_bytes * 100 / .rss_bytes | floor'
+}
+
+# What is left of the host's huge pages when small ones were taken out of them,
+# and when they are back.
+huge_pages() {
+	note "transparent huge pages, $2"
+	boot "$1" "$RAM_MIB" --balloon "reporting=off,$2"
+	agent "$1.serial" keep 100 71 >/dev/null || fail "keep"
+	agent "$1.serial" dirty 1700 72 >/dev/null || fail "dirty"
+	first=$(huge_percent "$1")
+	"$AEROSTAT" balloon --control "$1.sock" 1G --wait --json \
+		>"$OUT/$1.json" || fail "inflate: $(cat "$OUT/$1.json")"
+	sleep 1
+	note "resident $(($(rss "$1") / MIB)) MiB, $(balloon_of "$1" .held_pages) pages wait"
+	small=$(huge_percent "$1")
+	"$AEROSTAT" balloon --control "$1.sock" "${RAM_MIB}M" --wait --json \
+		>"$OUT/$1.json" || fail "deflate: $(cat "$OUT/$1.json")"
+	agent "$1.serial" dirty 1700 73 >/dev/null || fail "dirty"
+	last=$(huge_percent "$1")
+	memory_intact "$1"
+	note "of resident memory in huge pages: $first %, $small % with 1 GiB in the balloon, $last % when it was back"
+	power_off "$1"
+}
+
+huge() {
+	huge_pages tells must-tell-host=on
+	if [ "$first" -lt 80 ]; then
+		skip "this host makes no transparent huge pages of it"
+		return
+	fi
+	at_least "percent in huge pages with 1 GiB in the balloon" "$small" 80
+	at_least "percent in huge pages when it was back" "$last" 80
+	huge_pages silent must-tell-host=off
+}
+
+# Memory of the host's pool is given back, though small pages go into the balloon.
+pool() {
+	note "huge pages of the host's pool"
+	if ! have_huge_pages 256; then
+		skip "$(free_huge_pages) huge pages are free and 256 are needed"
+		return
+	fi
+	boot pool 512 --backing hugetlb --balloon reporting=off
+	agent pool.serial keep 100 81 >/dev/null || fail "keep"
+	agent pool.serial dirty 300 82 >/dev/null || fail "dirty"
+	before=$(rss pool)
+	"$AEROSTAT" balloon --control pool.sock 272M --wait --json \
+		>"$OUT/pool.json" || fail "inflate: $(cat "$OUT/pool.json")"
+	note "$(($(balloon_of pool .held_pages) / 256)) MiB wait"
+	at_least "given back of 240 MiB" $((before - $(rss pool))) $((200 * MIB))
+	memory_intact pool
+	"$AEROSTAT" balloon --control pool.sock 512M --wait --json \
+		>"$OUT/pool.json" || fail "deflate: $(cat "$OUT/pool.json")"
+	agent pool.serial dirty 300 83 >/dev/null || fail "dirty"
+	memory_intact pool
+	pass "memory intact: $(cat "$OUT/pool.check")"
+	power_off pool
 }
 
 # ----------------------------------------------------------- deflate-on-oom ---
@@ -245,7 +310,7 @@ statistics() {
 for part in $PARTS; do
 	stock_kernel 6.1
 	case $part in
-	inflate | oom | reporting) $part ;;
+	inflate | huge | pool | oom | reporting) $part ;;
 	stats) statistics stats 6.1 ;;
 	stats612) statistics stats612 6.12 ;;
 	*) fail "no such part: $part" ;;
