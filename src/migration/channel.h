@@ -28,7 +28,7 @@ struct channel {
 	uint64_t bandwidth;	 /* bytes a second, 0: no limit */
 	uint64_t paced_since_ns, paced_bytes;
 	int pipe[2]; /* owned; what pages are lent through, -1: not (yet) */
-	bool no_lending; /* this kernel does not, to such a descriptor */
+	bool no_lending; /* by this kernel, or as its user says */
 	atomic_bool broken; /* by channel_break() */
 };
 

@@ -18,6 +18,7 @@
 #include <linux/kvm.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -685,6 +686,7 @@ static inline struct world *world_new(void (*script)(struct world *w,
 	struct world *w = calloc(1, sizeof(*w));
 
 	assert_non_null(w);
+	signal(SIGPIPE, SIG_IGN); /* as the program does */
 	vm_create(&w->here);
 	vm_create(&w->there);
 	pthread_mutex_init(&w->lock, NULL);
