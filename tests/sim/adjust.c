@@ -6,9 +6,13 @@
  * Pages are not used from the moment they are added to the inflate queue until
  * the host has seen them go, and after a deflate not before the host has said
  * so (MUST_TELL_HOST) or, without, at once (D10 to D13).
+ *
+ * A buffer holds frame numbers, or the pages themselves where F_PAGE_RANGES was
+ * negotiated; the driver keeps the numbers in its memory in either case.
  */
 #include "sim.h"
 
+#include "balloon/page_ranges.h"
 #include "base/endian.h"
 
 #define FRAMES_AT 2560u /* in the page of the rings */
@@ -47,15 +51,55 @@ static unsigned int frame_number(unsigned int i)
 	return le32_load(frames + 4 * i);
 }
 
+/* The pages of the buffer as runs. Return: how many */
+static unsigned int ranges_of(const struct adjust *adjust,
+			      struct vring_segment *segment)
+{
+	unsigned int i, runs = 0;
+	uint64_t address;
+
+	for (i = 0; i < adjust->count; i++) {
+		address = (uint64_t)frame_number(i) << GUEST_PAGE_SHIFT;
+		if (runs && segment[runs - 1].address +
+				    segment[runs - 1].length == address)
+			segment[runs - 1].length += GUEST_PAGE_SIZE;
+		else
+			segment[runs++] = (struct vring_segment){
+				address, GUEST_PAGE_SIZE
+			};
+	}
+	return runs;
+}
+
 static void send_frames(enum balloon_queue to)
 {
 	struct adjust *adjust = &world.guest.adjust;
-	struct vring_segment segment = { own_address(FRAMES_AT),
-					 4 * adjust->count };
+	struct vring_segment segment[FRAMES_MAX] = {
+		{ own_address(FRAMES_AT), 4 * adjust->count }
+	};
+	bool ranges = has(BALLOON_F_PAGE_RANGES);
+	unsigned int runs = 0;
 
+	if (ranges) {
+		runs = ranges_of(adjust, segment);
+		tally.ranges += runs;
+		tally.range_pages += adjust->count;
+	}
 	adjust->host = world.here->name;
-	vring_driver_add(&world.guest.ring[to], &segment, 1, 0, 0);
+	if (vring_driver_add(&world.guest.ring[to], segment, !ranges, runs,
+			     0) < 0)
+		fail("sim", "a buffer of %u ranges finds no room", runs);
 	driver_kick(to);
+}
+
+/* As many as the ring has room for, be each of them a range of its own. */
+static int64_t frames_at_most(enum balloon_queue to, int64_t most)
+{
+	int64_t room = FRAMES_MAX;
+
+	if (has(BALLOON_F_PAGE_RANGES) && world.guest.ring[to].size < room)
+		room = world.guest.ring[to].size;
+	return most < room ? most : room;
 }
 
 /* Pages of one state into the buffer, as pages of another. */
@@ -65,8 +109,6 @@ static void gather(enum page_state from, enum page_state to, int64_t most)
 	uint8_t *frames = guest_own(FRAME_RINGS, FRAMES_AT);
 	int frame;
 
-	if (most > (int64_t)FRAMES_MAX)
-		most = FRAMES_MAX;
 	for (adjust->count = 0; adjust->count < most; adjust->count++) {
 		frame = guest_any(from);
 		if (frame < 0)
@@ -80,7 +122,8 @@ static void inflate(int64_t most)
 {
 	struct adjust *adjust = &world.guest.adjust;
 
-	gather(PAGE_FREE, PAGE_INFLATING, most);
+	gather(PAGE_FREE, PAGE_INFLATING,
+	       frames_at_most(BALLOON_INFLATE, most));
 	adjust->starved = !adjust->count;
 	if (adjust->starved)
 		return;
@@ -93,7 +136,8 @@ static void deflate(int64_t most)
 {
 	struct adjust *adjust = &world.guest.adjust;
 
-	gather(PAGE_BALLOON, PAGE_DEFLATING, most);
+	gather(PAGE_BALLOON, PAGE_DEFLATING,
+	       frames_at_most(BALLOON_DEFLATE, most));
 	trace("driver: deflates %u", adjust->count);
 	adjust->state = DEFLATING;
 	send_frames(BALLOON_DEFLATE);

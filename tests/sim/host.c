@@ -9,6 +9,8 @@
 #include <linux/virtio_ids.h>
 #include <linux/virtio_ring.h>
 
+#include "balloon/page_ranges.h"
+
 #define STACK_BYTES (64u << 10)
 
 static uint8_t ram[2][RAM_PAGES * GUEST_PAGE_SIZE]
@@ -118,6 +120,7 @@ void host_create(struct host *host, bool incoming)
 		.statistics = world.setup.offered >> VIRTIO_BALLOON_F_STATS_VQ
 			      & 1,
 		.must_tell_host = true,
+		.page_ranges = world.setup.offered >> BALLOON_F_PAGE_RANGES & 1,
 		.protocol = sim_protocols[world.setup.protocol],
 	};
 

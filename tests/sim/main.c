@@ -98,6 +98,8 @@ static void print_tally(double seconds)
 	       " resets, %" PRIu64 " of the device alone\n", t->targets,
 	       t->statistics, t->starts, t->signs, t->paused, t->resets,
 	       t->driver_resets);
+	printf("ranges: %" PRIu64 " of %" PRIu64 " pages\n", t->ranges,
+	       t->range_pages);
 	printf("balloon: %" PRIu64 " pages waited for the rest of their block, "
 	       "%" PRIu64 " were taken back before\n", t->held,
 	       t->cancelled_held);

@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "balloon/page_ranges.h"
+
 #define NS_PER_MS 1000000ull
 #define STACK_BYTES (64u << 10)
 #define STEPS_MOST 400000u /* a schedule that is longer does not end */
@@ -115,6 +117,8 @@ static void draw_features(struct random *random, struct setup *setup)
 		setup->offered |= 1ull << VIRTIO_BALLOON_F_STATS_VQ;
 	if (one_in(random, 2))
 		setup->offered |= 1ull << VIRTIO_BALLOON_F_REPORTING;
+	if (one_in(random, 3))
+		setup->offered |= 1ull << BALLOON_F_PAGE_RANGES;
 	setup->wanted = setup->offered | 1ull << VIRTIO_F_VERSION_1 |
 			1ull << VIRTIO_BALLOON_F_FREE_PAGE_HINT |
 			1ull << BALLOON_F_COMMAND_REGISTER |

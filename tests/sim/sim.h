@@ -409,6 +409,7 @@ struct tally {
 	uint64_t schedules, steps;
 	uint64_t started, committed, cancelled, failed, lost;
 	uint64_t verified, zeroing, paused, resets, driver_resets;
+	uint64_t ranges, range_pages;
 	uint64_t hints, hinted_pages, left_out, taken, window, read;
 	uint64_t targets, statistics, starts, signs;
 	uint64_t held, cancelled_held; /* pages that waited; in vain */
