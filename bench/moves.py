@@ -31,7 +31,7 @@ COLUMNS = [
 class Bare:
     """The guest of guest/bare."""
 
-    beat_ms = 2
+    beat_ms = 1
     boot_seconds = 30
     command_seconds = 120
 

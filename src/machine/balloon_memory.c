@@ -150,7 +150,9 @@ void balloon_memory_expired(void *owner)
 
 void balloon_device_flush(struct balloon_device *device)
 {
-	if (device->hold_ends)
+	/* The thread is quiet: this does not change behind our back, and a
+	 * stop that has nothing to flush need not wake it once more. */
+	if (device->hold_ends && device->balloon.hold.pages)
 		device_thread_call(&device->thread, balloon_memory_expired,
 				   device);
 }
