@@ -36,6 +36,14 @@ void balloon_poll_every(uint64_t microseconds);
  * (PAGE_DEFLATED) instead of freeing them. */
 void balloon_take_deflated(bool on);
 
+/* Have so many buffers of pages on the way at a time; one at the start.
+ * Return: NULL, or why not */
+const char *balloon_buffers(uint64_t most);
+
+/* Begin a job: wait until the target is @pages and reached; it says how long
+ * that took since the driver has read it, or 0 where it was reached before. */
+const char *balloon_await(struct job *job, uint64_t pages);
+
 /* Begin a job: report all free blocks that the host does not know of, which
  * happens at this word only. Return: NULL, or why not */
 const char *balloon_report_now(struct job *job);

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 /*
- * Inflate and deflate (VIRTIO 1.3 section 5.5.6.1 ff.), one buffer at a time.
+ * Inflate and deflate (VIRTIO 1.3 section 5.5.6.1 ff.), one buffer at a time as
+ * Linux does, or several on the way where a command says so.
  *
  * Pages are not used from the moment they are added until the host has seen
- * them go, and none is asked back before (D12, D13). With MUST_TELL_HOST they
- * are used again when the host has acknowledged the deflate (D10), otherwise as
- * soon as the buffer is in the ring (D11).
+ * them go, and none is asked back before (D12, D13, P-6). With MUST_TELL_HOST
+ * they are used again when the host has acknowledged the deflate (D10),
+ * otherwise as soon as the buffer is in the ring (D11).
  *
  * A buffer is an array of frame numbers, or, where F_PAGE_RANGES was negotiated,
  * the pages themselves (docs/spec/page-ranges.md), whole blocks first.
@@ -26,26 +27,48 @@
 #define RANGES 64  /* a buffer */
 #define RANGES_PAGES (RANGES * BLOCK_PAGES)
 #define RETRY_MICROSECONDS 100000
-#define TOKEN_FRAMES 0
+#define MOST_BUFFERS 16
+/* Several on the way: `actual` is told this often, and at the end. */
+#define TELL_PAGES (64 * MIB_PAGES)
 
-static struct {
-	enum { SETTLED, INFLATING, DEFLATING } state;
-	uint32_t target, actual; /* num_pages as read last, and reached */
-	uint32_t count;		 /* pages on the way, in so many runs */
+struct buffer {
+	bool on_way;
+	uint32_t count; /* pages, in so many runs */
 	uint32_t runs;
 	struct {
 		uint64_t page, count;
 	} run[FRAMES];
+	__le32 frames[FRAMES];
+};
+
+static struct {
+	enum balloon_queue to;	 /* of what is on the way */
+	unsigned int on_way;	 /* buffers */
+	uint32_t pages_on_way;
+	unsigned int most;	 /* buffers on the way at a time; 0: one */
+	uint32_t target, actual; /* num_pages as read last, and reached */
+	uint32_t told;		 /* `actual` as written last */
 	uint64_t cursor;	 /* where to look for pages to take back */
 	bool starved;
 	bool keep_deflated;
-	__le32 frames[FRAMES];
+	uint64_t asked, settled; /* microseconds: a new target, reached */
+	struct buffer buffer[MOST_BUFFERS];
 } adjust;
 static struct timer retry_timer;
 
 void adjust_set_target(uint32_t pages)
 {
+	if (pages != adjust.target)
+		adjust.asked = clock_microseconds();
 	adjust.target = pages;
+}
+
+const char *balloon_buffers(uint64_t most)
+{
+	if (!most || most > MOST_BUFFERS)
+		return "there can be 1 to 16 buffers";
+	adjust.most = (unsigned int)most;
+	return NULL;
 }
 
 void balloon_take_deflated(bool on)
@@ -54,13 +77,13 @@ void balloon_take_deflated(bool on)
 }
 
 /* Whoever had used a page meanwhile had changed its tag. */
-static void look_for_early_use(void)
+static void look_for_early_use(const struct buffer *buffer)
 {
 	uint64_t i, j;
 
-	for (i = 0; i < adjust.runs; i++)
-		for (j = 0; j < adjust.run[i].count; j++)
-			if (memory_tag(adjust.run[i].page + j) != PAGE_BALLOON)
+	for (i = 0; i < buffer->runs; i++)
+		for (j = 0; j < buffer->run[i].count; j++)
+			if (memory_tag(buffer->run[i].page + j) != PAGE_BALLOON)
 				balloon_counters.early++;
 }
 
@@ -77,74 +100,88 @@ static void use_page(uint64_t page)
 	memory_put(page, 1);
 }
 
-static void use_deflated(void)
+static void use_deflated(const struct buffer *buffer)
 {
 	uint64_t i, j;
 
-	for (i = 0; i < adjust.runs; i++)
-		for (j = 0; j < adjust.run[i].count; j++)
-			use_page(adjust.run[i].page + j);
+	for (i = 0; i < buffer->runs; i++)
+		for (j = 0; j < buffer->run[i].count; j++)
+			use_page(buffer->run[i].page + j);
 }
 
-static void begin_buffer(void)
+/* There is one when fewer are on the way than may be. */
+static struct buffer *begin_buffer(void)
 {
-	adjust.count = adjust.runs = 0;
+	struct buffer *buffer = adjust.buffer;
+
+	while (buffer->on_way)
+		buffer++;
+	buffer->count = buffer->runs = 0;
+	return buffer;
 }
 
 /* Return: false when the buffer was full */
-static bool add_pages(uint64_t page, uint64_t count)
+static bool add_pages(struct buffer *buffer, uint64_t page, uint64_t count)
 {
 	const uint32_t most = balloon_driver.ranges ? RANGES : FRAMES;
-	uint32_t last = adjust.runs - 1;
+	uint32_t last = buffer->runs - 1;
 
-	if (balloon_driver.ranges && adjust.runs &&
-	    adjust.run[last].page + adjust.run[last].count == page) {
-		adjust.run[last].count += count;
-	} else if (adjust.runs < most) {
-		adjust.run[adjust.runs].page = page;
-		adjust.run[adjust.runs++].count = count;
+	if (balloon_driver.ranges && buffer->runs &&
+	    buffer->run[last].page + buffer->run[last].count == page) {
+		buffer->run[last].count += count;
+	} else if (buffer->runs < most) {
+		buffer->run[buffer->runs].page = page;
+		buffer->run[buffer->runs++].count = count;
 	} else {
 		return false;
 	}
-	adjust.count += count;
+	buffer->count += count;
 	return true;
 }
 
-static void add_frames(struct virtio_queue *queue)
+static uint64_t token_of(const struct buffer *buffer)
+{
+	return (uint64_t)(buffer - adjust.buffer);
+}
+
+static void add_frames(struct virtio_queue *queue, struct buffer *buffer)
 {
 	struct vring_segment segment = {
-		(uintptr_t)adjust.frames,
-		(uint32_t)(adjust.runs * sizeof(adjust.frames[0])),
+		(uintptr_t)buffer->frames,
+		(uint32_t)(buffer->runs * sizeof(buffer->frames[0])),
 	};
 	uint32_t i;
 
-	for (i = 0; i < adjust.runs; i++)
-		adjust.frames[i] = le32_make((uint32_t)adjust.run[i].page);
-	vring_driver_add(&queue->ring, &segment, 1, 0, TOKEN_FRAMES);
+	for (i = 0; i < buffer->runs; i++)
+		buffer->frames[i] = le32_make((uint32_t)buffer->run[i].page);
+	vring_driver_add(&queue->ring, &segment, 1, 0, token_of(buffer));
 }
 
-static void add_ranges(struct virtio_queue *queue)
+static void add_ranges(struct virtio_queue *queue, struct buffer *buffer)
 {
 	struct vring_segment segment[RANGES];
 	uint32_t i;
 
-	for (i = 0; i < adjust.runs; i++) {
-		segment[i].address = adjust.run[i].page << PAGE_SHIFT;
-		segment[i].length = (uint32_t)(adjust.run[i].count
+	for (i = 0; i < buffer->runs; i++) {
+		segment[i].address = buffer->run[i].page << PAGE_SHIFT;
+		segment[i].length = (uint32_t)(buffer->run[i].count
 					       << PAGE_SHIFT);
 	}
-	vring_driver_add(&queue->ring, segment, 0, (uint16_t)adjust.runs,
-			 TOKEN_FRAMES);
+	vring_driver_add(&queue->ring, segment, 0, (uint16_t)buffer->runs,
+			 token_of(buffer));
 }
 
-static void send_pages(enum balloon_queue to)
+static void send_pages(struct buffer *buffer, enum balloon_queue to)
 {
 	struct virtio_queue *queue = &balloon_driver.queue[to];
 
-	adjust.state = to == BALLOON_INFLATE ? INFLATING : DEFLATING;
-	(balloon_driver.ranges ? add_ranges : add_frames)(queue);
-	if (adjust.state == DEFLATING && !balloon_driver.must_tell)
-		use_deflated(); /* before the device can have looked */
+	adjust.to = to;
+	adjust.on_way++;
+	adjust.pages_on_way += buffer->count;
+	buffer->on_way = true;
+	(balloon_driver.ranges ? add_ranges : add_frames)(queue, buffer);
+	if (to == BALLOON_DEFLATE && !balloon_driver.must_tell)
+		use_deflated(buffer); /* before the device can have looked */
 	virtio_kick(&balloon_driver.device, queue);
 }
 
@@ -160,71 +197,81 @@ static uint64_t take_pages(uint64_t most, uint64_t *page)
 
 static bool inflate(uint64_t most)
 {
+	struct buffer *buffer;
 	uint64_t page, count;
 
 	if (adjust.starved && !timer_due(&retry_timer, RETRY_MICROSECONDS))
 		return false;
-	begin_buffer();
-	while (adjust.count < most &&
-	       (count = take_pages(most - adjust.count, &page)) != 0)
-		if (!add_pages(page, count)) {
+	buffer = begin_buffer();
+	while (buffer->count < most &&
+	       (count = take_pages(most - buffer->count, &page)) != 0)
+		if (!add_pages(buffer, page, count)) {
 			memory_put(page, count);
 			break;
 		}
-	adjust.starved = !adjust.count;
+	adjust.starved = !buffer->count;
 	if (adjust.starved)
 		return false;
-	send_pages(BALLOON_INFLATE);
+	send_pages(buffer, BALLOON_INFLATE);
 	return true;
 }
 
 static bool deflate(uint64_t most)
 {
+	struct buffer *buffer;
 	uint64_t page;
 
 	if (!memory_count(PAGE_BALLOON))
 		return false;
-	begin_buffer();
-	while (adjust.count < most) {
+	/* From the bottom again: past nothing that is on the way. */
+	if (!adjust.cursor && adjust.on_way)
+		return false;
+	buffer = begin_buffer();
+	while (buffer->count < most) {
 		page = memory_next(adjust.cursor, PAGE_BALLOON);
-		if (page < memory_end() && !add_pages(page, 1))
+		if (page < memory_end() && !add_pages(buffer, page, 1))
 			break;
 		adjust.cursor = page < memory_end() ? page + 1 : 0;
 		if (!adjust.cursor)
 			break;
 	}
-	if (adjust.count)
-		send_pages(BALLOON_DEFLATE);
+	if (buffer->count)
+		send_pages(buffer, BALLOON_DEFLATE);
 	return true; /* or begin at the bottom again */
 }
 
-static void finish_pages(void)
+static void tell_actual(void)
 {
-	if (adjust.state == INFLATING) {
-		look_for_early_use();
-		adjust.actual += adjust.count;
-		balloon_counters.inflated += adjust.count;
-	} else {
-		if (balloon_driver.must_tell) {
-			look_for_early_use();
-			use_deflated();
-		}
-		adjust.actual -= adjust.count;
-		balloon_counters.deflated += adjust.count;
-	}
-	adjust.state = SETTLED;
+	int64_t untold = (int64_t)adjust.actual - adjust.told;
+
+	if (adjust.on_way && untold < TELL_PAGES && -untold < TELL_PAGES)
+		return;
 	virtio_config_write(&balloon_driver.device,
 			    offsetof(struct virtio_balloon_config, actual),
 			    adjust.actual);
+	adjust.told = adjust.actual;
+	if (adjust.actual == adjust.target)
+		adjust.settled = clock_microseconds();
 }
 
-static bool pages_came_back(void)
+static void finish_pages(struct buffer *buffer)
 {
-	uint64_t token;
-
-	return balloon_take_used(adjust.state == INFLATING ? BALLOON_INFLATE :
-							     BALLOON_DEFLATE,
-				 &token);
+	if (adjust.to == BALLOON_INFLATE) {
+		look_for_early_use(buffer);
+		adjust.actual += buffer->count;
+		balloon_counters.inflated += buffer->count;
+	} else {
+		if (balloon_driver.must_tell) {
+			look_for_early_use(buffer);
+			use_deflated(buffer);
+		}
+		adjust.actual -= buffer->count;
+		balloon_counters.deflated += buffer->count;
+	}
+	buffer->on_way = false;
+	adjust.on_way--;
+	adjust.pages_on_way -= buffer->count;
+	tell_actual();
 }
 
 /* Of that many pages, how many go into one buffer. */
@@ -235,22 +282,65 @@ static uint64_t at_most(int64_t pages)
 	return (uint64_t)(pages < most ? pages : most);
 }
 
+/* What `actual` will be once all has come back that is on the way. */
+static uint32_t expected(void)
+{
+	return adjust.to == BALLOON_INFLATE ?
+		       adjust.actual + adjust.pages_on_way :
+		       adjust.actual - adjust.pages_on_way;
+}
+
+/* May another buffer be on the way? One always may. */
+static bool has_room(void)
+{
+	uint16_t needed = balloon_driver.ranges ? RANGES : 1;
+
+	return !adjust.on_way ||
+	       (adjust.on_way < adjust.most &&
+		balloon_driver.queue[adjust.to].ring.free >= needed);
+}
+
 bool adjust_step(void)
 {
 	int64_t difference;
+	uint64_t token;
 
-	if (adjust.state != SETTLED) {
-		if (!pages_came_back())
-			return false;
-		finish_pages();
+	if (adjust.on_way && balloon_take_used(adjust.to, &token)) {
+		finish_pages(&adjust.buffer[token]);
 		return true;
 	}
-	difference = balloon_driver_adjust(adjust.target, adjust.actual);
+	if (!has_room())
+		return false;
+	difference = balloon_driver_adjust(adjust.target, expected());
+	/* It turns round when nothing is on the way. */
+	if (adjust.on_way && (difference > 0) != (adjust.to == BALLOON_INFLATE))
+		return false;
 	if (difference > 0)
 		return inflate(at_most(difference));
 	if (difference < 0)
 		return deflate(at_most(-difference));
 	return false;
+}
+
+/* The target as the host sees it reached; the driver never sleeps meanwhile. */
+static enum job_state await_step(struct job *job)
+{
+	if (adjust.target != job->pages || adjust.actual != job->pages ||
+	    adjust.on_way)
+		return JOB_RUNS;
+	say("actual %u us %lu", adjust.actual,
+	    adjust.settled > job->began ? adjust.settled - adjust.asked : 0);
+	return JOB_DONE;
+}
+
+const char *balloon_await(struct job *job, uint64_t pages)
+{
+	*job = (struct job){
+		.step = await_step,
+		.pages = pages,
+		.began = clock_microseconds(),
+	};
+	return NULL;
 }
 
 void adjust_count(void)

@@ -13,6 +13,7 @@
 
 #include <stddef.h>
 
+#include "clock.h"
 #include "memory.h"
 #include "serial.h"
 
@@ -154,7 +155,8 @@ static enum job_state report_job_step(struct job *job)
 {
 	if (reporting.wanted || reporting.sent)
 		return JOB_RUNS;
-	say("reported-pages %lu", balloon_counters.reported - job->pages);
+	say("reported-pages %lu us %lu", balloon_counters.reported - job->pages,
+	    clock_microseconds() - job->began);
 	return JOB_DONE;
 }
 
@@ -165,6 +167,7 @@ const char *balloon_report_now(struct job *job)
 	*job = (struct job){
 		.step = report_job_step,
 		.pages = balloon_counters.reported,
+		.began = clock_microseconds(),
 	};
 	reporting.wanted = true;
 	return NULL;

@@ -155,6 +155,16 @@ static const char *poll_every(const uint64_t *args, unsigned int count)
 	return NULL;
 }
 
+static const char *buffers(const uint64_t *args, unsigned int count)
+{
+	return balloon_buffers(args[0]);
+}
+
+static const char *await(const uint64_t *args, unsigned int count)
+{
+	return balloon_await(&job, args[0]);
+}
+
 static const char *report_now(const uint64_t *args, unsigned int count)
 {
 	return balloon_report_now(&job);
@@ -213,6 +223,8 @@ static const struct command {
 	{ "take-deflated", 1, 1, take_deflated }, /* 0 or 1 */
 	{ "untake", 0, 0, untake },
 	{ "poll", 1, 1, poll_every },	/* MICROSECONDS */
+	{ "buffers", 1, 1, buffers },	/* N: on the way at a time */
+	{ "await", 1, 1, await },	/* PAGES in the balloon */
 	{ "report-now", 0, 0, report_now },
 	{ "rogue", 1, 1, rogue },	/* KIND, see balloon_rogue.c */
 	{ "beat", 1, 1, beat },		/* MS */
