@@ -52,6 +52,7 @@ static struct {
 	bool starved;
 	bool keep_deflated;
 	uint64_t asked, settled; /* microseconds: a new target, reached */
+	unsigned int next;
 	struct buffer buffer[MOST_BUFFERS];
 } adjust;
 static struct timer retry_timer;
@@ -109,13 +110,15 @@ static void use_deflated(const struct buffer *buffer)
 			use_page(buffer->run[i].page + j);
 }
 
-/* There is one when fewer are on the way than may be. */
+/* There is one when fewer are on the way than may be. In turn, so that all of
+ * this memory is there soon, and a host's count of ours stays. */
 static struct buffer *begin_buffer(void)
 {
-	struct buffer *buffer = adjust.buffer;
+	struct buffer *buffer;
 
-	while (buffer->on_way)
-		buffer++;
+	do
+		buffer = &adjust.buffer[adjust.next++ % MOST_BUFFERS];
+	while (buffer->on_way);
 	buffer->count = buffer->runs = 0;
 	return buffer;
 }

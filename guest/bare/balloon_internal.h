@@ -19,6 +19,7 @@ struct balloon_counters {
 	 * given back. */
 	uint64_t reports, signs, releases;
 	uint64_t hints, hinted_pages;  /* made available */
+	uint64_t returned;	/* of these hints, used by the device */
 	uint64_t taken;		/* blocks taken back and written */
 	uint64_t window;	/* of these, whose hint was used after that */
 	uint64_t inflated, deflated; /* pages */

@@ -17,6 +17,7 @@
 
 #include "balloon/v17_driver.h"
 #include "base/endian.h"
+#include "clock.h"
 #include "memory.h"
 #include "pattern.h"
 #include "serial.h"
@@ -38,6 +39,8 @@ static struct {
 	uint64_t taking, next;	 /* block being written and page in it; or 0 */
 	bool taking_used;	 /* its hint came back */
 	uint64_t every, most;
+	/* Microseconds: of this report, and what those before it took. */
+	uint64_t began, last_return, before;
 } hinting;
 
 /* Each command has its own word while it is on the way: there are as many as
@@ -155,9 +158,14 @@ static void reclaim(void)
 {
 	uint64_t token;
 
-	while (balloon_take_used(BALLOON_FREE_PAGE, &token))
-		if (token != TOKEN_COMMAND && token == hinting.taking)
+	while (balloon_take_used(BALLOON_FREE_PAGE, &token)) {
+		if (token == TOKEN_COMMAND)
+			continue;
+		balloon_counters.returned++;
+		hinting.last_return = clock_microseconds();
+		if (token == hinting.taking)
 			hinting.taking_used = true;
+	}
 }
 
 static void kick(void)
@@ -193,6 +201,8 @@ static void begin_report(__le32 *word)
 	hinting.blocks = 0;
 	hinting.taken = 0;
 	hinting.cursor = (struct run_cursor){ 0, 0 };
+	hinting.before += hinting.last_return - hinting.began;
+	hinting.began = hinting.last_return = clock_microseconds();
 	balloon_counters.reports++;
 	send_word(word);
 }
@@ -312,6 +322,10 @@ void report_count(void)
 	balloon_count("last-id", active[balloon_driver.protocol]);
 	balloon_count("hints", c->hints);
 	balloon_count("hinted-pages", c->hinted_pages);
+	balloon_count("hints-returned", c->returned);
+	/* From an id's way out to its last hint's way back. */
+	balloon_count("report-us",
+		      hinting.before + hinting.last_return - hinting.began);
 	balloon_count("held-pages", memory_count(PAGE_HINTED));
 	balloon_count("taken", c->taken);
 	balloon_count("window", c->window);
