@@ -16,7 +16,7 @@ help:
 	@echo "make sim      the simulator: SEEDS=N schedules"
 	@echo "make model    the models of the protocols, searched by spin"
 	@echo "make mutations  the code with its rules broken, and who notices"
-	@echo "make bench    moves against QEMU's, and what a balloon request costs (hours)"
+	@echo "make bench    moves and balloon against QEMU's, what a request costs (hours)"
 	@echo "make lint     sparse, cppcheck, sizes"
 	@echo "make install  into DESTDIR, as root"
 	@echo "make clean    remove $(BUILD)"
@@ -68,6 +68,7 @@ mutations: all
 
 bench: all
 	@bench/migration
+	@bench/balloon
 	@bench/request-cost
 	@bench/size
 

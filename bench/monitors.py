@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Two monitors under the same verbs, for bench/migration: a machine is started,
-its guest obeys commands on the serial port, and it is moved. Both speak QMP
-and have their sockets in a directory of the caller's."""
+"""Two monitors under the same verbs, for bench/migration and bench/balloon: a machine
+is started, its guest obeys commands on the serial port, and it is moved. Both speak
+QMP and have their sockets in a directory of the caller's."""
 
 import json
 import os
@@ -112,9 +112,16 @@ class Console:
 
     def command(self, line, seconds=60):
         """Its reply, as a dictionary of what each line begins with."""
+        self.ask(line)
+        return self.answer(line, seconds)
+
+    def ask(self, line):
+        """For those who have something to do until the reply comes."""
         self.tag += 1
-        begin = b"@ begin %d\n" % self.tag
         self.connection.sendall(b"#%d %s\n" % (self.tag, line.encode()))
+
+    def answer(self, line, seconds=60):
+        begin = b"@ begin %d\n" % self.tag
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             reply = bytes(self.text).partition(begin)[2].decode("ascii", "replace")
@@ -137,7 +144,8 @@ class Machine:
         self.where = where
         self.role = role
         self.log = open(self._at("log"), "wb")
-        self.process = subprocess.Popen(self._command(memory, hinting, incoming),
+        command = self._before(hinting) + self._command(memory, hinting, incoming)
+        self.process = subprocess.Popen(command,
                                         stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         self.usage = None
         try:
@@ -164,13 +172,20 @@ class Machine:
     def _prepare(self, incoming):
         pass
 
-    def _boot(self, dashes):
+    def _before(self, _):
+        """What the command line begins with."""
+        return []
+
+    def _append(self, _):
+        """The guest's command line."""
+        return self.paths.get("append", "")
+
+    def _boot(self, dashes, hinting):
         """The options of what it boots: a guest of its own, or a kernel with more."""
         words = [dashes + "kernel", self.paths["guest"]]
-        for name in ("initrd", "append"):
-            if name in self.paths:
-                words += [dashes + name, self.paths[name]]
-        return words
+        if "initrd" in self.paths:
+            words += [dashes + "initrd", self.paths["initrd"]]
+        return words + [dashes + "append", self._append(hinting)]
 
     @property
     def pid(self):
@@ -215,10 +230,12 @@ class Aerostat(Machine):
                   "--serial", "unix:" + self._at("serial")]
         if incoming:
             return common + ["--incoming", "unix:" + incoming]
+        return common + self._boot("--", hinting) + [
+            "--memory", f"{memory // MIB}M", "--balloon", self._balloon(hinting)]
+
+    def _balloon(self, hinting):
         # Reporting would give back beforehand what hinting is to leave out.
-        return common + self._boot("--") + [
-            "--memory", f"{memory // MIB}M",
-            "--balloon", f"hinting={'on' if hinting else 'off'},reporting=off"]
+        return f"hinting={'on' if hinting else 'off'},reporting=off"
 
     def migrate(self, path, downtime):
         self.qmp.call("migrate", {"uri": "unix:" + path, "downtime-limit": downtime})
@@ -259,17 +276,21 @@ class Qemu(Machine):
         # qboot finds the same PVH entry as SeaBIOS does, but at once: where KVM is
         # software, SeaBIOS takes 4 seconds. The guest's first words wait for us.
         command = [self.PROGRAM, "-M", "q35", "-accel", "kvm", "-cpu", "host,-arch-capabilities",
-                   "-m", f"{memory // MIB}M", "-bios", self.FIRMWARE[0], *self._boot("-"),
+                   "-m", f"{memory // MIB}M", "-bios", self.FIRMWARE[0],
+                   *self._boot("-", hinting),
                    "-nodefaults", "-no-user-config", "-display", "none",
                    "-chardev", f"socket,id=serial,path={self._at('serial')},server=on,wait=on",
                    "-serial", "chardev:serial",
                    "-qmp", f"unix:{self._at('qmp')},server=on,wait=off",
                    "-object", "iothread,id=balloon-thread",
                    "-device", "virtio-balloon-pci,disable-legacy=on,iothread=balloon-thread,"
-                   f"free-page-hint={'on' if hinting else 'off'}"]
+                   + self._balloon(hinting)]
         if "firmware" in self.paths:
             command += ["-L", self.paths["firmware"]]
         return command + (["-incoming", "unix:" + incoming] if incoming else [])
+
+    def _balloon(self, hinting):
+        return f"free-page-hint={'on' if hinting else 'off'}"
 
     def _prepare(self, incoming):
         if not incoming:
