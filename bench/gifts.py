@@ -14,13 +14,14 @@ from monitors import MIB, PAGE, Aerostat, Failure, Qemu
 
 SEED = 5
 SPARE_MIB = 256
-HINT_GIB = 64
+HINT_GIB, REPORTS = 64, 16
 USED_MIB = 512  # while it moves
-WARM_UP = 32 * MIB
+WARM_UP = 16 * MIB
+WARM_UPS = 8  # each of 16 buffers of the driver is used, at one or more a time
 
 COLUMNS = [
     "what", "round", "place", "warm_up", "who", "version", "rig", "pages", "way", "buffers",
-    "order", "asked", "bytes", "own_ms", "guest_ms", "cpu_s", "calls", "hints", "walks",
+    "order", "asked", "bytes", "own_ms", "guest_ms", "cpu_s", "calls", "hints", "runs",
     "huge_before", "huge_after", "resident", "busy_cores", "steal_ms", "right", "note", "host",
 ]
 
@@ -89,8 +90,9 @@ class Guest:
         machine.console.command(f"buffers {setting.buffers}")
         if not setting.reporting:
             # The driver's own memory is there from here on, too.
-            self.balloon(WARM_UP, WARM_UP)
-            self.balloon(0, WARM_UP)
+            for _ in range(WARM_UPS):
+                self.balloon(WARM_UP, WARM_UP)
+                self.balloon(0, WARM_UP)
         free = int(machine.console.command("meminfo")["MemFree"][0])
         machine.console.command(f"dirty {free // 1024} {SEED}", seconds=120)
         self.absent = free % 1024 * 1024
@@ -263,7 +265,7 @@ def run_hints(paths, who):
     row = {"what": "hints", "who": "ring", "rig": "device", "way": who, "right": "yes",
            "asked": HINT_GIB << 30}
     try:
-        hints, ns, walks = run_rig(paths["hints"], who, HINT_GIB)
+        hints, ns, runs = run_rig(paths["hints"], who, HINT_GIB, REPORTS)
     except Failure as failure:
         return {**row, "right": "no", "note": str(failure)}
-    return {**row, "hints": hints, "own_ms": ns / 1e6, "walks": walks}
+    return {**row, "hints": hints, "own_ms": ns / 1e6, "runs": runs}

@@ -4,15 +4,16 @@
  * through the real queue into the set of a report; alone, or beside a thread that
  * does what a migration's sender does with that set meanwhile.
  *
- *   hints alone|sender GIB
+ *   hints alone|sender GIB REPORTS
  *
- * Prints "HINTS NANOSECONDS WALKS": hints of so much memory, the device's time
- * for them, and how often the sender went through all that is to be sent. Exit
- * status 1 when a hint or a page of one is lost, or the sender saw a page that
- * was hinted before it came by.
+ * Prints "HINTS NANOSECONDS RUNS": hints of so much memory, in each of so many
+ * reports; the device's time for them, and how many runs of pages to be sent the
+ * sender found meanwhile. Exit status 1 when a hint or a page of one is lost, or
+ * is not left out by a sender that comes by afterwards.
  */
 #include <inttypes.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -27,8 +28,8 @@
 struct sender {
 	const struct page_set *to_send, *hinted;
 	_Atomic bool stop;
-	_Atomic uint64_t walks;
-	uint64_t left; /* pages that the last walk found */
+	_Atomic uint64_t runs; /* found, by all walks */
+	uint64_t left;	       /* pages that the last walk found */
 };
 
 /* As send_all() of src/migration/source_pages.c, but that nothing is sent and
@@ -42,15 +43,36 @@ static void walk(struct sender *sender)
 					 LONGEST_RUN, &run)) {
 		pages += run.count;
 		from = run.first + run.count;
+		if (atomic_load_explicit(&sender->stop, memory_order_relaxed))
+			break;
+		atomic_store_explicit(&sender->runs, sender->runs + 1,
+				      memory_order_relaxed);
 	}
 	sender->left = pages;
-	atomic_fetch_add(&sender->walks, 1);
+}
+
+/* Each thread has its CPU where there are two: else they would take turns. */
+static cpu_set_t cpus; /* that we may use */
+
+static void stay_on(unsigned int which)
+{
+	cpu_set_t one;
+	int cpu = 0;
+
+	if (CPU_COUNT(&cpus) < 2)
+		return;
+	while (!CPU_ISSET(cpu, &cpus) || which--)
+		cpu++;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	sched_setaffinity(0, sizeof(one), &one);
 }
 
 static void *send_pages(void *argument)
 {
 	struct sender *sender = argument;
 
+	stay_on(1);
 	while (!atomic_load(&sender->stop))
 		walk(sender);
 	return NULL;
@@ -111,6 +133,7 @@ static void check(const struct rig *rig, struct sender *sender, uint64_t hints)
 	    counted->hinted_pages != pages)
 		errx(1, "%" PRIu64 " hints: %" PRIu64 " were counted, with %"
 		     PRIu64 " pages", hints, counted->hints, pages);
+	atomic_store(&sender->stop, false);
 	walk(sender);
 	if (sender->left)
 		errx(1, "%" PRIu64 " hinted pages would be sent", sender->left);
@@ -134,40 +157,59 @@ static void warm(struct page_set *set, const struct guest_memory *memory)
 	page_set_clear(set);
 }
 
-static void measure(struct rig *rig, bool beside)
+/* One report. Return: hints */
+static uint64_t report(struct rig *rig, struct sender *sender, bool beside,
+		       uint64_t *ns, uint64_t *found)
+{
+	uint64_t hints, before = 0;
+	pthread_t thread;
+
+	begin_report(rig);
+	atomic_store(&sender->stop, false);
+	atomic_store(&sender->runs, 0);
+	if (beside && pthread_create(&thread, NULL, send_pages, sender))
+		errx(1, "no thread");
+	while (beside && !(before = atomic_load(&sender->runs)))
+		;
+	hints = hint_all(rig, ns);
+	*found += atomic_load(&sender->runs) - before;
+	atomic_store(&sender->stop, true);
+	if (beside)
+		pthread_join(thread, NULL);
+	balloon_report_close(&rig->balloon);
+	check(rig, sender, hints);
+	page_set_clear(&rig->hinted);
+	return hints;
+}
+
+static void measure(struct rig *rig, bool beside, unsigned int reports)
 {
 	struct page_set to_send;
 	struct sender sender = { .to_send = &to_send, .hinted = &rig->hinted };
-	uint64_t hints, ns = 0, walks;
-	pthread_t thread;
+	uint64_t hints = 0, ns = 0, found = 0;
 
 	rig_set(&to_send, rig->memory.frames);
 	add_all(&to_send, &rig->memory);
 	warm(&rig->hinted, &rig->memory);
-	begin_report(rig);
-	if (beside && pthread_create(&thread, NULL, send_pages, &sender))
-		errx(1, "no thread");
-	while (beside && !atomic_load(&sender.walks))
-		;
-	walks = atomic_load(&sender.walks);
-	hints = hint_all(rig, &ns);
-	walks = atomic_load(&sender.walks) - walks;
-	atomic_store(&sender.stop, true);
-	if (beside)
-		pthread_join(thread, NULL);
-	check(rig, &sender, hints);
-	printf("%" PRIu64 " %" PRIu64 " %" PRIu64 "\n", hints, ns, walks);
+	while (reports--)
+		hints += report(rig, &sender, beside, &ns, &found);
+	printf("%" PRIu64 " %" PRIu64 " %" PRIu64 "\n", hints, ns, found);
 }
 
 int main(int argc, char **argv)
 {
-	uint64_t gib = argc == 3 ? strtoul(argv[2], NULL, 10) : 0;
-	bool beside = argc == 3 && !strcmp(argv[1], "sender");
+	uint64_t gib = argc == 4 ? strtoul(argv[2], NULL, 10) : 0;
+	unsigned int reports = argc == 4 ? strtoul(argv[3], NULL, 10) : 0;
+	bool beside = argc == 4 && !strcmp(argv[1], "sender");
 	struct rig rig;
 
-	if (!gib || gib > 512 || (!beside && strcmp(argv[1], "alone")))
-		errx(2, "usage: hints alone|sender GIB (up to 512)");
+	if (sched_getaffinity(0, sizeof(cpus), &cpus) < 0)
+		CPU_ZERO(&cpus);
+	stay_on(0);
+	if (!gib || gib > 512 || !reports ||
+	    (!beside && strcmp(argv[1], "alone")))
+		errx(2, "usage: hints alone|sender GIB REPORTS (up to 512)");
 	rig_create(&rig, gib << 30, BALLOON_FREE_PAGE);
-	measure(&rig, beside);
+	measure(&rig, beside, reports);
 	return 0;
 }
