@@ -16,8 +16,7 @@ SEED = 5
 SPARE_MIB = 256
 HINT_GIB, REPORTS = 64, 16
 USED_MIB = 512  # while it moves
-WARM_UP = 16 * MIB
-WARM_UPS = 8  # each of 16 buffers of the driver is used, at one or more a time
+WARM_UP = 32 * MIB
 
 COLUMNS = [
     "what", "round", "place", "warm_up", "who", "version", "rig", "pages", "way", "buffers",
@@ -90,9 +89,8 @@ class Guest:
         machine.console.command(f"buffers {setting.buffers}")
         if not setting.reporting:
             # The driver's own memory is there from here on, too.
-            for _ in range(WARM_UPS):
-                self.balloon(WARM_UP, WARM_UP)
-                self.balloon(0, WARM_UP)
+            self.balloon(WARM_UP, WARM_UP)
+            self.balloon(0, WARM_UP)
         free = int(machine.console.command("meminfo")["MemFree"][0])
         machine.console.command(f"dirty {free // 1024} {SEED}", seconds=120)
         self.absent = free % 1024 * 1024

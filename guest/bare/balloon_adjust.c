@@ -18,6 +18,7 @@
 #include "balloon/balloon_driver.h"
 #include "base/endian.h"
 #include "clock.h"
+#include "lib.h"
 #include "memory.h"
 #include "pattern.h"
 #include "serial.h"
@@ -52,7 +53,6 @@ static struct {
 	bool starved;
 	bool keep_deflated;
 	uint64_t asked, settled; /* microseconds: a new target, reached */
-	unsigned int next;
 	struct buffer buffer[MOST_BUFFERS];
 } adjust;
 static struct timer retry_timer;
@@ -68,6 +68,11 @@ const char *balloon_buffers(uint64_t most)
 {
 	if (!most || most > MOST_BUFFERS)
 		return "there can be 1 to 16 buffers";
+	if (adjust.on_way)
+		return "a buffer is on the way";
+	/* All of this memory is there from here on: a host that counts what it
+	 * gets back does not meet our own first touch of it. */
+	memset(adjust.buffer, 0, sizeof(adjust.buffer));
 	adjust.most = (unsigned int)most;
 	return NULL;
 }
@@ -110,15 +115,13 @@ static void use_deflated(const struct buffer *buffer)
 			use_page(buffer->run[i].page + j);
 }
 
-/* There is one when fewer are on the way than may be. In turn, so that all of
- * this memory is there soon, and a host's count of ours stays. */
+/* There is one when fewer are on the way than may be. */
 static struct buffer *begin_buffer(void)
 {
-	struct buffer *buffer;
+	struct buffer *buffer = adjust.buffer;
 
-	do
-		buffer = &adjust.buffer[adjust.next++ % MOST_BUFFERS];
-	while (buffer->on_way);
+	while (buffer->on_way)
+		buffer++;
 	buffer->count = buffer->runs = 0;
 	return buffer;
 }
