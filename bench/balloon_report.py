@@ -338,7 +338,8 @@ def draw(runs):
                   "set multiplot layout 2,2\nset style data histograms\n"
                   "set style histogram clustered gap 1\nset style fill solid 0.9 border -1\n"
                   "set boxwidth 0.9\nset grid ytics\nset key top left\nset logscale y\n"
-                  f"set yrange [0.1:*]\nset offsets graph 0, 0, graph 0.35, 0\n{body}")
+                  f"set yrange [0.1:*]\nset offsets graph 0, 0, graph 0.08, 0\n"
+                  f"set xtics rotate by 20 right\n{body}")
         subprocess.run(["gnuplot"], input=script, text=True, check=True)
 
 
