@@ -24,6 +24,8 @@
 #define MAX_WAITING (1u << 20) /* bytes a client may leave unread */
 #define READ_SIZE 4096 /* bytes a client may have handled at a time */
 #define CLOSE_PATIENCE_MS 1000
+/* Between two BALLOON_CHANGE: a guest writes `actual` a thousand times a GiB. */
+#define BALLOON_EVENT_US 1000000
 
 struct client {
 	struct qmp_server *server;
@@ -40,6 +42,8 @@ struct qmp_server {
 	int fd;
 	char *path;
 	sd_event_source *listener;
+	sd_event_source *balloon_timer; /* NULL: no BALLOON_CHANGE was lately */
+	bool balloon_changed;		/* since the last one */
 	struct client *client[MAX_CLIENTS];
 };
 
@@ -325,6 +329,7 @@ void qmp_server_close(struct qmp_server *server)
 		flush(server->client[i], until);
 		free_client(server->client[i]);
 	}
+	sd_event_source_disable_unref(server->balloon_timer);
 	sd_event_source_disable_unref(server->listener);
 	close(server->fd);
 	if (server->path)
@@ -366,16 +371,45 @@ void qmp_server_event_simple(struct qmp_server *server, const char *name)
 		raise_event(server, name, NULL);
 }
 
-void qmp_server_event_balloon(struct qmp_server *server)
+static void tell_balloon(struct qmp_server *server);
+
+static int on_balloon_timer(sd_event_source *source, uint64_t usec,
+			    void *userdata)
+{
+	struct qmp_server *server = userdata;
+
+	server->balloon_timer = sd_event_source_disable_unref(source);
+	if (server->balloon_changed)
+		tell_balloon(server);
+	return 0;
+}
+
+/* At once, and then no more for a while; the last value is never left out. */
+static void tell_balloon(struct qmp_server *server)
 {
 	struct balloon_view view;
 
-	if (!server || !server->context.machine ||
-	    !server->context.machine->config.balloon)
+	server->balloon_changed = false;
+	if (!server->context.machine)
 		return;
 	balloon_device_view(&server->context.machine->balloon, &view);
 	raise_event(server, "BALLOON_CHANGE",
 		    json_pack("{s:I}", "actual", (json_int_t)view.actual));
+	/* Without a timer each change is told, which is only more of them. */
+	sd_event_add_time_relative(server->context.event,
+				   &server->balloon_timer, CLOCK_MONOTONIC,
+				   BALLOON_EVENT_US, 0, on_balloon_timer,
+				   server);
+}
+
+void qmp_server_event_balloon(struct qmp_server *server)
+{
+	if (!server || !server->context.machine ||
+	    !server->context.machine->config.balloon)
+		return;
+	server->balloon_changed = true;
+	if (!server->balloon_timer)
+		tell_balloon(server);
 }
 
 void qmp_server_event_migration(struct qmp_server *server)

@@ -117,6 +117,33 @@ choices() {
 # ------------------------------------------------------------- frames ---
 
 # frames MUST_TELL_HOST [ranges|"" [BUFFERS]]: on or off; so many on the way
+# listen VM: keeps the events it raises.
+listen() {
+	{
+		echo '{"execute":"qmp_capabilities"}'
+		sleep 60
+	} | socat - "UNIX-CONNECT:$1.sock" >"$OUT/$1.events" &
+}
+
+# told VM BYTES: has an event said that the guest keeps so much?
+told() {
+	jq -r 'select(.event == "BALLOON_CHANGE").data.actual' \
+		"$OUT/$1.events" | tail -n 1 | grep -qx "$2"
+}
+
+# events_apart VM: a guest writes `actual` for each MiB, and one event a second
+# says so.
+events_apart() {
+	wait_for 10 told "$1" $((RAM_MIB * MIB)) ||
+		fail "no event says that the guest has all its memory"
+	jq -es '[.[] | select(.event == "BALLOON_CHANGE").timestamp |
+		.seconds + .microseconds / 1e6] |
+		length >= 2 and ([.[1:], .[:-1]] | transpose |
+		all(.[0] - .[1] > 0.9))' "$OUT/$1.events" >/dev/null ||
+		fail "events of the balloon come too often"
+	pass "$(grep -c BALLOON_CHANGE "$OUT/$1.events") events tell of it, a second apart"
+}
+
 frames() {
 	what="must-tell-host=$1${2:+, by ranges}${3:+, $3 buffers on the way}"
 	note "inflate and deflate, $what"
@@ -132,6 +159,7 @@ frames() {
 	at_least "resident once 236 MiB were written" "$(rss "$vm")" \
 		$((236 * MIB))
 	before=$(balloon_of "$vm" .kicks)
+	[ "${3:-}" ] || listen "$vm"
 	balloon "$vm" 64
 	kicks=$(($(balloon_of "$vm" .kicks) - before))
 	at_most "resident with 64 MiB to keep" "$(rss "$vm")" $((64 * MIB)) 105
@@ -143,6 +171,7 @@ frames() {
 	at_least "resident once all was deflated and written" "$(rss "$vm")" \
 		$((208 * MIB))
 	memory_intact "$vm"
+	[ "${3:-}" ] || events_apart "$vm"
 	is "frames used on their way" "$(counter "$vm" early-uses)" 0
 	# 1 MiB a buffer by numbers; by ranges 64 blocks of 4 MiB at most. With
 	# several on the way the device may be looking already.
