@@ -31,6 +31,7 @@ static void *work(void *of)
 	struct ahead *ahead = of;
 	struct page_run run;
 
+	pthread_setname_np(pthread_self(), "ahead");
 	while (take(ahead, &run)) {
 		backing_allow_huge(ahead->memory, run);
 		/* Where it fails, the read finds out by itself. */
