@@ -138,6 +138,9 @@ void balloon_kick(struct virtqueue *vq);
  */
 bool balloon_wait(struct balloon *b, struct virtqueue *vq);
 
+/* Those who wait look again: a device that was pulled out tells nobody. */
+void balloon_wake(struct balloon *b);
+
 /* Queue a work unless the driver is on its way out. */
 void balloon_queue_handler(struct balloon *b);
 void balloon_queue_worker(struct balloon *b, struct work_struct *work);

@@ -41,6 +41,7 @@ static void end(struct balloon *b)
 {
 	if (!b->queue[QUEUE_INFLATE])
 		return;
+	balloon_wake(b);
 	balloon_reporting_end(b);
 	balloon_oom_end(b);
 	stop_works(b);

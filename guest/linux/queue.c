@@ -69,8 +69,15 @@ int balloon_find_queues(struct balloon *b)
 	return 0;
 }
 
+/* After the reset. A list of descriptors that is still out would be lost with
+ * the queue. */
 void balloon_drop_queues(struct balloon *b)
 {
+	int i;
+
+	for (i = 0; i < BALLOON_QUEUES; i++)
+		while (b->queue[i] && virtqueue_detach_unused_buf(b->queue[i]))
+			;
 	b->vdev->config->del_vqs(b->vdev);
 	memset(b->queue, 0, sizeof(b->queue));
 }
@@ -92,6 +99,11 @@ bool balloon_wait(struct balloon *b, struct virtqueue *vq)
 		   (came = virtqueue_get_buf(vq, &length)) ||
 			   virtqueue_is_broken(vq));
 	return came;
+}
+
+void balloon_wake(struct balloon *b)
+{
+	wake_up_all(&b->acknowledged);
 }
 
 /* ------------------------------------------------------------- works --- */
