@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * Inflate and deflate (VIRTIO 1.3 section 5.5.6.1 ff.), a buffer at a time.
+ * Inflate and deflate (VIRTIO 1.3 section 5.5.6.1 ff.): which pages go, and
+ * whose they are. buffers.c sends them.
  *
- * Pages are the host's until it has answered: a deflated page is used again
- * after that, whether it asked for it (MUST_TELL_HOST) or not. A buffer holds
- * frame numbers; or, with F_PAGE_RANGES, the pages themselves, in the largest
- * blocks there are (docs/spec/page-ranges.md).
+ * A page counts as the host's once it has answered. On the way back it is the
+ * host's until it has answered, too, whether it asked for that (MUST_TELL_HOST)
+ * or not.
  */
 #include <linux/gfp.h>
 #include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/oom.h>
-#include <linux/scatterlist.h>
 #include <linux/virtio_config.h>
 
 #include "balloon.h"
@@ -21,6 +20,7 @@
 #define OOM_PAGES 256
 #define OOM_PRIORITY 80		/* as the stock driver: before the others */
 #define RETRY_DELAY msecs_to_jiffies(200)
+#define BUFFERS_PER_RUN (2 * BUFFERS_ON_WAY)
 
 /* Memory for the host is worth dropping caches for, but no more than that. The
  * pages cannot be moved. */
@@ -41,101 +41,9 @@ void balloon_check_ranges(struct virtio_device *vdev)
 		__virtio_clear_bit(vdev, BALLOON_F_PAGE_RANGES);
 }
 
-static bool by_ranges(const struct balloon *b)
-{
-	return virtio_has_feature(b->vdev, BALLOON_F_PAGE_RANGES);
-}
-
 static bool deflates_on_oom(const struct balloon *b)
 {
 	return virtio_has_feature(b->vdev, VIRTIO_BALLOON_F_DEFLATE_ON_OOM);
-}
-
-/* Pages of a block. Blocks are larger than a page only with ranges. */
-static unsigned int pages_of(const struct page *block)
-{
-	return 1u << page_private(block);
-}
-
-/* Most pages of a buffer. */
-static unsigned int most_pages(const struct balloon *b)
-{
-	return by_ranges(b) ? RANGES_PER_BUFFER << LARGEST_ORDER :
-			      FRAMES_PER_BUFFER;
-}
-
-static bool put_frame(struct balloon *b, struct page *page)
-{
-	if (b->blocks_in_buffer == FRAMES_PER_BUFFER)
-		return false;
-	b->frames[b->blocks_in_buffer++] =
-		cpu_to_virtio32(b->vdev, (u32)page_to_pfn(page));
-	return true;
-}
-
-/* What follows the last range makes it longer: the pages of a block that was
- * split do. */
-static bool put_range(struct balloon *b, struct page *block)
-{
-	unsigned int bytes = pages_of(block) << PAGE_SHIFT;
-	struct scatterlist *last = b->blocks_in_buffer ?
-		&b->ranges[b->blocks_in_buffer - 1] : NULL;
-
-	if (last && page_to_pfn(sg_page(last)) + (last->length >> PAGE_SHIFT) ==
-			    page_to_pfn(block)) {
-		last->length += bytes;
-		return true;
-	}
-	if (b->blocks_in_buffer == RANGES_PER_BUFFER)
-		return false;
-	sg_set_page(&b->ranges[b->blocks_in_buffer++], block, bytes, 0);
-	return true;
-}
-
-/* The first blocks of @from go to @to and into the buffer: at most @most pages,
- * and what a buffer holds. Return: pages */
-static unsigned int fill_buffer(struct balloon *b, struct list_head *from,
-				struct list_head *to, unsigned int most)
-{
-	struct page *block, *next;
-	unsigned int count = 0;
-
-	b->blocks_in_buffer = 0;
-	sg_init_table(b->ranges, RANGES_PER_BUFFER);
-	list_for_each_entry_safe(block, next, from, lru) {
-		if (count + pages_of(block) > most ||
-		    !(by_ranges(b) ? put_range : put_frame)(b, block))
-			break;
-		list_move(&block->lru, to);
-		count += pages_of(block);
-	}
-	return count;
-}
-
-static int add_buffer(struct balloon *b, struct virtqueue *vq)
-{
-	struct scatterlist sg;
-
-	if (by_ranges(b)) {
-		sg_mark_end(&b->ranges[b->blocks_in_buffer - 1]);
-		return virtqueue_add_inbuf(vq, b->ranges, b->blocks_in_buffer,
-					   b, GFP_NOWAIT);
-	}
-	sg_init_one(&sg, b->frames,
-		    b->blocks_in_buffer * sizeof(b->frames[0]));
-	/* One segment takes a slot and no memory. */
-	return virtqueue_add_outbuf(vq, &sg, 1, b, GFP_NOWAIT);
-}
-
-/* Return: whether the device has answered */
-static bool send_buffer(struct balloon *b, enum balloon_queue to)
-{
-	struct virtqueue *vq = b->queue[to];
-
-	if (add_buffer(b, vq))
-		return false;
-	balloon_kick(vq);
-	return balloon_wait(b, vq);
 }
 
 static void note_actual(struct balloon *b, u32 actual)
@@ -182,9 +90,8 @@ static struct page *allocate_block(unsigned int *order, unsigned int most)
 static unsigned int allocate(struct balloon *b, struct list_head *list,
 			     unsigned int most)
 {
-	unsigned int order = by_ranges(b) ? LARGEST_ORDER : 0;
-	unsigned int room = by_ranges(b) ? RANGES_PER_BUFFER :
-					   FRAMES_PER_BUFFER;
+	unsigned int order = balloon_by_ranges(b) ? LARGEST_ORDER : 0;
+	unsigned int room = balloon_buffer_room(b, QUEUE_INFLATE);
 	unsigned int count;
 	struct page *block;
 
@@ -193,30 +100,68 @@ static unsigned int allocate(struct balloon *b, struct list_head *list,
 		if (!block)
 			break;
 		if (!deflates_on_oom(b))
-			adjust_managed_page_count(block, -(long)pages_of(block));
+			adjust_managed_page_count(block,
+						  -(long)pages_of(block));
 		list_add_tail(&block->lru, list);
 		room--;
 	}
 	return count;
 }
 
-/* Return: pages that went to the host */
-static unsigned int inflate(struct balloon *b, unsigned int most)
+/* Wait until at most @left buffers are on their way; what has come back is the
+ * host's. Return: pages */
+static unsigned int settle(struct balloon *b, unsigned int left)
 {
 	unsigned int count;
-	LIST_HEAD(new);
+	LIST_HEAD(theirs);
 
-	if (!allocate(b, &new, most))
+	count = balloon_collect(b, QUEUE_INFLATE, &theirs, left);
+	if (!count)
 		return 0;
 	mutex_lock(&b->adjust_lock);
-	count = fill_buffer(b, &new, &b->pages, most);
-	/* Unanswered, it may have them all the same. */
-	send_buffer(b, QUEUE_INFLATE);
+	list_splice(&theirs, &b->pages);
 	note_actual(b, b->actual + count);
 	mutex_unlock(&b->adjust_lock);
 	balloon_count(COUNT_INFLATED, count);
 	count_vm_events(BALLOON_INFLATE, count);
 	return count;
+}
+
+/* Return: false when the device is broken; it has not seen them then. */
+static bool send_new(struct balloon *b, struct list_head *new)
+{
+	while (!balloon_send(b, QUEUE_INFLATE, new, UINT_MAX))
+		if (!settle(b, b->transfer[QUEUE_INFLATE].on_way / 2))
+			return false;
+	return true;
+}
+
+/* Pages for the next buffer: the target may have changed. */
+static unsigned int still_wanted(const struct balloon *b)
+{
+	s64 wanted = balloon_driver_adjust(READ_ONCE(b->target),
+					   READ_ONCE(b->actual)) -
+		     b->transfer[QUEUE_INFLATE].pages;
+
+	return clamp_t(s64, wanted, 0, balloon_buffer_pages(b, QUEUE_INFLATE));
+}
+
+/* After a run none is on its way, unless the device is broken: who stops the
+ * works has no more to wait for. Return: false when there was no memory */
+static bool inflate(struct balloon *b)
+{
+	unsigned int sent = 0, most;
+	LIST_HEAD(new);
+
+	while (sent < BUFFERS_PER_RUN && READ_ONCE(b->running) &&
+	       (most = still_wanted(b)) && allocate(b, &new, most) &&
+	       send_new(b, &new)) {
+		sent++;
+		cond_resched();
+	}
+	settle(b, 0);
+	free_blocks(b, &new);
+	return sent;
 }
 
 /* Where the first block is more than is asked for, its pages go on alone. The
@@ -237,21 +182,30 @@ static void split_first(struct list_head *list, unsigned int most)
 	}
 }
 
-/* Return: pages that came back */
+/* As many buffers as may be on their way at once. */
+static void send_back(struct balloon *b, unsigned int most)
+{
+	unsigned int count;
+
+	do {
+		split_first(&b->pages, most);
+		count = balloon_send(b, QUEUE_DEFLATE, &b->pages, most);
+		most -= count;
+	} while (count && most);
+}
+
+/* Return: pages that came back. What is not answered stays with the host. */
 static unsigned int deflate(struct balloon *b, unsigned int most)
 {
 	unsigned int count;
 	LIST_HEAD(back);
 
 	mutex_lock(&b->adjust_lock);
-	split_first(&b->pages, most);
-	count = fill_buffer(b, &b->pages, &back, most);
-	if (count && send_buffer(b, QUEUE_DEFLATE)) {
+	send_back(b, most);
+	count = balloon_collect(b, QUEUE_DEFLATE, &back, 0);
+	if (count) {
 		free_blocks(b, &back);
 		note_actual(b, b->actual - count);
-	} else {
-		list_splice(&back, &b->pages);
-		count = 0;
 	}
 	mutex_unlock(&b->adjust_lock);
 	balloon_count(COUNT_DEFLATED, count);
@@ -268,10 +222,10 @@ static bool step(struct balloon *b)
 	if (virtqueue_is_broken(b->queue[QUEUE_INFLATE]))
 		return false;
 	if (difference < 0)
-		return deflate(b, min_t(s64, -difference, most_pages(b)));
+		return deflate(b, -difference);
 	if (!difference)
 		return false;
-	if (inflate(b, min_t(s64, difference, most_pages(b))))
+	if (inflate(b))
 		return true;
 	balloon_queue_adjust(b, RETRY_DELAY);
 	return false;
@@ -288,12 +242,14 @@ void balloon_adjust(struct work_struct *work)
 
 void balloon_deflate_all(struct balloon *b)
 {
-	while (deflate(b, most_pages(b)))
+	while (deflate(b, UINT_MAX))
 		cond_resched();
 }
 
 void balloon_free_rest(struct balloon *b)
 {
+	balloon_transfer_end(&b->transfer[QUEUE_INFLATE], &b->pages);
+	balloon_transfer_end(&b->transfer[QUEUE_DEFLATE], &b->pages);
 	free_blocks(b, &b->pages);
 	b->actual = 0;
 }

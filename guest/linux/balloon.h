@@ -10,13 +10,14 @@
  * interrupt. Three *workers* are work items that may run beside it and each
  * other: adjust.c, report.c, statistics.c. A run of theirs is short, and queues
  * the next, so that a machine that goes to sleep need not wait for all there is
- * to do. Each virtqueue has one user: who holds adjust_lock (inflate, deflate),
- * its worker, or the kernel's page reporting.
+ * to do. Each virtqueue has one user: its worker (inflate, of adjust.c), who
+ * holds adjust_lock (deflate), or the kernel's page reporting.
  *
  * Locks: decision_lock is held for one question to a driver half, never while
- * the answer is carried out. adjust_lock is held until the device has answered,
- * so nothing is allocated under it: the OOM notifier takes it, too. The
- * spinlocks (work_lock, blocks.lock) are the innermost.
+ * the answer is carried out. adjust_lock is for the pages that the host has;
+ * who deflates holds it until the device has answered. Nothing is allocated
+ * under it: the OOM notifier takes it, too. The spinlocks (work_lock,
+ * blocks.lock) are the innermost.
  */
 #ifndef AEROSTAT_BALLOON_H
 #define AEROSTAT_BALLOON_H
@@ -46,6 +47,7 @@
 
 #define FRAMES_PER_BUFFER 256 /* 1 MiB */
 #define RANGES_PER_BUFFER 16  /* up to 64 MiB */
+#define BUFFERS_ON_WAY 8      /* at most, of each queue */
 
 /* Of the module, from its loading on; counters.c has their names. */
 enum balloon_counter {
@@ -61,6 +63,10 @@ enum balloon_counter {
 	COUNT_TAKEN_BACK,	/* blocks, before DONE */
 	COUNT_RELEASES,		/* DONEs carried out */
 	COUNT_FULL,		/* waits for a slot of the ring */
+	COUNT_BUFFERS,		/* to inflate and to deflate */
+	COUNT_BATCHES,		/* of these: told of together */
+	COUNT_MOST_INFLATING,	/* buffers on their way at once */
+	COUNT_MOST_DEFLATING,
 	COUNT_INFLATED,		/* pages */
 	COUNT_DEFLATED,
 	COUNT_OOM_DEFLATED,
@@ -70,6 +76,7 @@ enum balloon_counter {
 };
 
 void balloon_count(enum balloon_counter counter, u64 by);
+void balloon_count_most(enum balloon_counter counter, u64 value);
 void balloon_counters_init(void);
 void balloon_counters_exit(void);
 
@@ -79,6 +86,23 @@ struct balloon_blocks {
 	struct list_head list;	/* page->lru; page_private() is the order */
 	unsigned long pages;
 	struct shrinker *shrinker;
+};
+
+/* Pages that go to the device together. */
+struct balloon_buffer {
+	struct list_head blocks; /* none: it is not on its way */
+	unsigned int pages;	/* in them */
+	unsigned int used;	/* of the frames, or of the ranges */
+	__virtio32 frames[FRAMES_PER_BUFFER];
+};
+
+/* To inflate, or to deflate; of the queue's user. */
+struct balloon_transfer {
+	struct balloon_buffer buffers[BUFFERS_ON_WAY];
+	unsigned int on_way;	/* buffers */
+	unsigned int pages;	/* in these */
+	unsigned int unkicked;	/* of these, those the device was not told of */
+	struct scatterlist ranges[RANGES_PER_BUFFER]; /* of the next one */
 };
 
 struct balloon {
@@ -99,12 +123,10 @@ struct balloon {
 	u32 target;
 
 	struct mutex adjust_lock;
-	struct list_head pages;	/* blocks: page->lru; page_private() is the
-				   order */
+	struct list_head pages;	/* blocks that the host has: page->lru;
+				   page_private() is the order */
 	u32 actual;		/* pages in them */
-	__virtio32 frames[FRAMES_PER_BUFFER];
-	struct scatterlist ranges[RANGES_PER_BUFFER];
-	unsigned int blocks_in_buffer;
+	struct balloon_transfer transfer[QUEUE_DEFLATE + 1];
 	struct notifier_block oom;
 	bool watches_oom;
 
@@ -133,10 +155,10 @@ void balloon_drop_queues(struct balloon *b);
 void balloon_kick(struct virtqueue *vq);
 
 /*
- * Wait for the one buffer of a queue. Return: whether it came back; if not, the
- * device is broken and what it holds may still be looked at until its reset.
+ * Wait for a buffer of a queue. Return: what it was added with; NULL when the
+ * device is broken, and what it holds may still be looked at until its reset.
  */
-bool balloon_wait(struct balloon *b, struct virtqueue *vq);
+void *balloon_wait(struct balloon *b, struct virtqueue *vq);
 
 /* Those who wait look again: a device that was pulled out tells nobody. */
 void balloon_wake(struct balloon *b);
@@ -151,6 +173,46 @@ void balloon_queue_adjust(struct balloon *b, unsigned long delay);
 u32 balloon_config_read(struct balloon *b, unsigned int offset);
 void balloon_config_write(struct balloon *b, unsigned int offset, u32 value);
 void balloon_handle_config(struct work_struct *work);
+
+/* ---------------------------------------------------------- buffers.c --- */
+
+/* Blocks are larger than a page only with ranges. */
+static inline unsigned int pages_of(const struct page *block)
+{
+	return 1u << page_private(block);
+}
+
+bool balloon_by_ranges(const struct balloon *b);
+
+/* Blocks that a buffer holds wherever they lie. */
+unsigned int balloon_buffer_room(const struct balloon *b,
+				 enum balloon_queue to);
+
+/* Most pages of a buffer; of ranges that meet, too. */
+unsigned int balloon_buffer_pages(const struct balloon *b,
+				  enum balloon_queue to);
+
+/*
+ * Send the first blocks of @from, as many as a buffer holds and at most @most
+ * pages. Return: pages; 0 when no buffer or no slot is free, or the device is
+ * broken: then the blocks are still in @from
+ */
+unsigned int balloon_send(struct balloon *b, enum balloon_queue to,
+			  struct list_head *from, unsigned int most);
+
+/*
+ * Wait until at most @left buffers are on their way. The blocks of all that
+ * came go to @back, the last first. Return: pages; 0 when there is nothing to
+ * wait for, or the device is broken
+ */
+unsigned int balloon_collect(struct balloon *b, enum balloon_queue to,
+			     struct list_head *back, unsigned int left);
+
+void balloon_transfer_init(struct balloon_transfer *transfer);
+
+/* After the reset: what did not come back goes to @back. */
+void balloon_transfer_end(struct balloon_transfer *transfer,
+			  struct list_head *back);
 
 /* ----------------------------------------------------------- adjust.c --- */
 

@@ -19,6 +19,10 @@ static const char *const names[COUNTERS] = {
 	[COUNT_TAKEN_BACK] = "taken_back",
 	[COUNT_RELEASES] = "releases",
 	[COUNT_FULL] = "full",
+	[COUNT_BUFFERS] = "buffers",
+	[COUNT_BATCHES] = "batches",
+	[COUNT_MOST_INFLATING] = "most_inflating",
+	[COUNT_MOST_DEFLATING] = "most_deflating",
 	[COUNT_INFLATED] = "inflated",
 	[COUNT_DEFLATED] = "deflated",
 	[COUNT_OOM_DEFLATED] = "oom_deflated",
@@ -32,6 +36,15 @@ static struct dentry *directory;
 void balloon_count(enum balloon_counter counter, u64 by)
 {
 	atomic64_add(by, &values[counter]);
+}
+
+void balloon_count_most(enum balloon_counter counter, u64 value)
+{
+	s64 most = atomic64_read(&values[counter]);
+
+	while ((s64)value > most &&
+	       !atomic64_try_cmpxchg(&values[counter], &most, value))
+		;
 }
 
 static int counters_show(struct seq_file *file, void *unused)

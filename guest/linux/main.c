@@ -112,6 +112,8 @@ static struct balloon *create(struct virtio_device *vdev)
 	mutex_init(&b->decision_lock);
 	mutex_init(&b->adjust_lock);
 	INIT_LIST_HEAD(&b->pages);
+	balloon_transfer_init(&b->transfer[QUEUE_INFLATE]);
+	balloon_transfer_init(&b->transfer[QUEUE_DEFLATE]);
 	balloon_blocks_init(&b->blocks);
 	INIT_WORK(&b->config_work, balloon_handle_config);
 	INIT_WORK(&b->report_work, balloon_report);

@@ -90,7 +90,7 @@ void balloon_kick(struct virtqueue *vq)
 	virtqueue_notify(vq);
 }
 
-bool balloon_wait(struct balloon *b, struct virtqueue *vq)
+void *balloon_wait(struct balloon *b, struct virtqueue *vq)
 {
 	void *came = NULL;
 	unsigned int length;

@@ -8,8 +8,8 @@
 # ranges (docs/spec/page-ranges.md), else by page numbers. KERNEL: 6.1, or 6.12,
 # which is $KERNEL612; their initramfs with the module in place of the stock one
 # is $INITRDMODULE and $INITRDMODULE612. Two guests:
-#  - one that does not zero what it allocates: balloon, statistics, moves,
-#    freeze and thaw;
+#  - one that does not zero what it allocates: balloon, with several buffers on
+#    their way, statistics, moves, freeze and thaw;
 #  - one that does, whose driver reports small blocks and so takes seconds:
 #    balloon requests during a report, the module unloaded in the middle of one.
 . "${0%/*}/lib.sh"
@@ -125,6 +125,8 @@ say_counters() {
 
 balloon() {
 	tell "$VM" dirty 200 74
+	batches=$(driver_count batches)
+	buffers=$(driver_count buffers)
 	before=$(rss "$VM")
 	request 192 || fail "balloon: $(cat "$OUT/request.out")"
 	keeps 192
@@ -138,6 +140,20 @@ balloon() {
 	all_intact
 	pass "inflated: resident $((before / MIB)), then $((after / MIB)) MiB;" \
 		"deflated, all of it used again, intact"
+	several_on_their_way
+}
+
+# Of 8 buffers that may be out the device is told by the half, and once more of
+# what is left. A buffer is of 1 MiB, and of at most 64 by ranges.
+several_on_their_way() {
+	batches=$(($(driver_count batches) - batches))
+	buffers=$(($(driver_count buffers) - buffers))
+	inflating=$(driver_count most_inflating)
+	deflating=$(driver_count most_deflating)
+	[ "$RANGES" ] && expected=$(((RAM_MIB - 192) / 64)) || expected=8
+	at_least "buffers on their way to inflate" "$inflating" "$expected"
+	at_least "buffers on their way to deflate" "$deflating" "$expected"
+	at_most "notifications for $buffers buffers" "$batches" "$buffers" 60
 }
 
 statistics() {
