@@ -11,7 +11,8 @@
 #  - one that does not zero what it allocates: balloon, with several buffers on
 #    their way, statistics, moves, freeze and thaw;
 #  - one that does, whose driver reports small blocks and so takes seconds:
-#    balloon requests during a report, the module unloaded in the middle of one.
+#    balloon requests during a report, the module unloaded in the middle of one
+#    and while it fills the balloon.
 . "${0%/*}/lib.sh"
 
 PROTOCOL=${1:-command-register}
@@ -311,6 +312,46 @@ unload() {
 		"$(figure "$VM" .hints_received) hints, moved, intact"
 }
 
+# Between two targets, the second before the first is reached; the guest writes
+# all the while.
+up_and_down() {
+	given=$(driver_count inflated)
+	for size in 200 480 240 430 192 "$RAM_MIB" 220 "$RAM_MIB"; do
+		request "$size" || fail "balloon: $(cat "$OUT/request.out")"
+		[ "$size" = 480 ] || sleep 0.1
+	done
+	keeps "$RAM_MIB"
+	tell "$VM" dirty 200 76
+	all_intact
+	no_complaint
+	given=$(($(driver_count inflated) - given))
+	pass "up and down: $((given / 256)) MiB given and taken back, intact"
+}
+
+# Whatever is on its way when the driver goes comes back all the same.
+unload_filling() {
+	note "the module is unloaded while the balloon is filled"
+	kept=
+	for pause in 0 0.1 0.2; do
+		free=$(agent "$VM.serial" meminfo | sed -n 's/^MemFree //p')
+		request 192 || fail "balloon: $(cat "$OUT/request.out")"
+		sleep "$pause"
+		kept="$kept $(($(balloon_of "$VM" .actual) / MIB))"
+		poke "$VM" rmmod "$MODULE"
+		no_driver || fail "the driver is still there"
+		left=$(agent "$VM.serial" meminfo | sed -n 's/^MemFree //p')
+		at_least "free, in kB, once it is gone" "$left" $((free - 16384))
+		request "$RAM_MIB" || fail "balloon: $(cat "$OUT/request.out")"
+		tell "$VM" insmod "$MODULE" -
+		speaks "$VM"
+		all_intact
+	done
+	no_complaint
+	tell "$VM" dirty 150 77
+	all_intact
+	pass "unloaded when the guest had come down to$kept MiB, intact"
+}
+
 # ----------------------------------------------------- freeze and thaw ---
 
 # Hibernation that ends for want of a swap, after all devices were frozen and
@@ -339,6 +380,7 @@ sleeps() {
 
 boot plain 512 1 init_on_alloc=0
 balloon
+up_and_down
 statistics
 sleeps
 moves
@@ -348,4 +390,5 @@ boot zeroing 384 2
 reload hint_max_order=2,hints_per_kick=1000,kick_ms=5000
 requests
 unload
+unload_filling
 power_off
