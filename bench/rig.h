@@ -70,6 +70,11 @@ static void rig_returned(void *host, struct page_run run)
 {
 }
 
+static bool rig_linger(void *host, const struct virtqueue *free_page_queue)
+{
+	return false;
+}
+
 static void rig_report_changed(void *host, enum report_state state)
 {
 }
@@ -90,6 +95,7 @@ static void rig_broken(void *host, const char *reason)
 static const struct balloon_host_ops rig_ops = {
 	.discard = rig_discard,
 	.returned = rig_returned,
+	.linger = rig_linger,
 	.report_changed = rig_report_changed,
 	.interrupt = rig_interrupt,
 	.config_changed = rig_changed,

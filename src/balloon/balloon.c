@@ -251,6 +251,15 @@ static bool drain(struct balloon *balloon, enum balloon_queue queue)
 	return false;
 }
 
+/* A hint costs us less than the guest its kick, so we are through before it has
+ * the next: to be told of each is what would take the time. */
+static bool lingers(struct balloon *balloon, enum balloon_queue queue)
+{
+	return queue == BALLOON_FREE_PAGE &&
+	       balloon->report.state == REPORT_ACCEPTING &&
+	       balloon->ops->linger(balloon->host, &balloon->queue[queue]);
+}
+
 bool balloon_serve(struct balloon *balloon, enum balloon_queue queue)
 {
 	struct virtqueue *served;
@@ -261,7 +270,9 @@ bool balloon_serve(struct balloon *balloon, enum balloon_queue queue)
 	virtqueue_disable_notify(served);
 	if (drain(balloon, queue))
 		return true;
-	return balloon->running && virtqueue_enable_notify(served);
+	if (!balloon->running)
+		return false;
+	return lingers(balloon, queue) || virtqueue_enable_notify(served);
 }
 
 void balloon_acknowledged(struct balloon *balloon)

@@ -130,6 +130,9 @@ struct balloon_host_ops {
 			unsigned int runs);
 	/* The guest takes these pages back into use. */
 	void (*returned)(void *host, struct page_run run);
+	/* Hints are coming, and there is none just now. Return: true to look
+	 * again at once, while the guest need not kick; false to have it kick */
+	bool (*linger)(void *host, const struct virtqueue *free_page_queue);
 	/* The report moved on to @state. */
 	void (*report_changed)(void *host, enum report_state state);
 	/* New statistics came, see balloon->statistics. */

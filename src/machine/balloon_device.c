@@ -13,6 +13,7 @@
 #include <linux/virtio_ring.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -22,6 +23,8 @@
 
 #define CLASS_MEMORY_OTHER 0x058000
 #define SAMPLE_PAGES 1024 /* of what was hinted, for a look at its content */
+#define LINGER_NS 20000
+#define LINGER_TRIES 8
 
 static const enum free_page_state free_page_states[REPORT_STATES] = {
 	[REPORT_IDLE] = FREE_PAGE_NONE,
@@ -34,9 +37,35 @@ static const enum free_page_state free_page_states[REPORT_STATES] = {
 
 /* -------------------------------- the balloon's events, device thread --- */
 
+/* The device thread waits so long for the next hint before it sleeps; where the
+ * guest is slower than that, a few times in a report and no more. */
+static bool on_linger(void *host, const struct virtqueue *free_page_queue)
+{
+	struct balloon_device *device = host;
+	uint64_t until;
+
+	if (device->lingered_in_vain >= LINGER_TRIES)
+		return false;
+	until = device_thread_now_ns() + LINGER_NS;
+	do {
+		if (virtqueue_has_buffers(free_page_queue)) {
+			device->lingered_in_vain = 0;
+			return true;
+		}
+		__builtin_ia32_pause();
+	} while (device_thread_now_ns() < until);
+	device->lingered_in_vain++;
+	return false;
+}
+
 static void on_report_changed(void *host, enum report_state state)
 {
 	struct balloon_device *device = host;
+
+	/* With one CPU the guest would wait for us. */
+	if (state == REPORT_REQUESTED)
+		device->lingered_in_vain = sysconf(_SC_NPROCESSORS_ONLN) > 1 ?
+						   0 : LINGER_TRIES;
 
 	scoped_lock(&device->report_lock);
 	device->report_state = state;
@@ -88,6 +117,7 @@ static void on_broken(void *host, const char *reason)
 static const struct balloon_host_ops host_ops = {
 	.discard = balloon_memory_discard,
 	.returned = balloon_memory_returned,
+	.linger = on_linger,
 	.report_changed = on_report_changed,
 	.interrupt = on_interrupt,
 	.statistics_changed = on_statistics_changed,

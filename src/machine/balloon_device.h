@@ -56,6 +56,7 @@ struct balloon_device {
 	bool populate;	/* what is deflated on request */
 	bool hold_ends; /* what is held is discarded after a while */
 	uint64_t held_since_ms; /* the device thread's; 0: nothing is held */
+	unsigned int lingered_in_vain; /* its own; times in a row */
 	bool created;
 
 	/* Report progress, for a migration thread that waits. */

@@ -78,12 +78,17 @@ static void serve_kicks(struct device_thread *thread)
 			thread->kicked |= 1u << queue;
 }
 
-uint64_t device_thread_now_ms(void)
+uint64_t device_thread_now_ns(void)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000ull + now.tv_nsec / 1000000;
+	return now.tv_sec * 1000000000ull + now.tv_nsec;
+}
+
+uint64_t device_thread_now_ms(void)
+{
+	return device_thread_now_ns() / 1000000;
 }
 
 void device_thread_set_deadline(struct device_thread *thread, uint64_t at_ms)

@@ -66,6 +66,7 @@ void device_thread_look(struct device_thread *thread, unsigned int queue);
  * has come so far; 0: not any more. A later call replaces an earlier one. */
 void device_thread_set_deadline(struct device_thread *thread, uint64_t at_ms);
 uint64_t device_thread_now_ms(void);
+uint64_t device_thread_now_ns(void);
 
 /* For a pause: let queues wait; and look at all of them when it ends. */
 void device_thread_quiesce(struct device_thread *thread);

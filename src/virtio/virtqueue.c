@@ -308,6 +308,11 @@ static void write_used_flags(struct virtqueue *queue, uint16_t value)
 	mark_used(queue, offsetof(struct vring_used, flags), 2);
 }
 
+bool virtqueue_has_buffers(const struct virtqueue *queue)
+{
+	return read_le16(&queue->avail->idx) != queue->next_avail;
+}
+
 void virtqueue_disable_notify(struct virtqueue *queue)
 {
 	/* With event indices the old event lies behind the driver already, and
@@ -324,7 +329,7 @@ bool virtqueue_enable_notify(struct virtqueue *queue)
 		write_used_flags(queue, 0);
 	/* Barrier D, pairs with vring_driver_needs_kick(). */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return read_le16(&queue->avail->idx) != queue->next_avail;
+	return virtqueue_has_buffers(queue);
 }
 
 /* Copy from guest memory that may span adjacent regions. */

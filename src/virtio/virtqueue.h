@@ -100,6 +100,9 @@ void virtqueue_push(struct virtqueue *queue, uint16_t head, uint32_t written);
  */
 bool virtqueue_publish(struct virtqueue *queue);
 
+/* Has the driver made buffers available that nobody took? */
+bool virtqueue_has_buffers(const struct virtqueue *queue);
+
 /**
  * virtqueue_disable_notify() / virtqueue_enable_notify() - Kicks wanted or not
  *

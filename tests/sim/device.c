@@ -60,6 +60,13 @@ static void on_returned(void *of, struct page_run run)
 	edge();
 }
 
+/* It may look again for nothing; the one it looks for may come meanwhile. */
+static bool on_linger(void *of, const struct virtqueue *free_page_queue)
+{
+	edge();
+	return chance(4);
+}
+
 static void on_report_changed(void *of, enum report_state state)
 {
 	struct host *host = of;
@@ -110,6 +117,7 @@ static void on_broken(void *of, const char *reason)
 const struct balloon_host_ops sim_balloon_ops = {
 	.discard = on_discard,
 	.returned = on_returned,
+	.linger = on_linger,
 	.report_changed = on_report_changed,
 	.interrupt = on_interrupt,
 	.statistics_changed = on_statistics_changed,

@@ -46,6 +46,8 @@ struct fx {
 	unsigned int interrupts[BALLOON_QUEUES];
 	unsigned int config_changes;
 	unsigned int statistics_changes;
+	bool linger; /* what the host answers */
+	unsigned int lingers;
 	unsigned int report_changes;
 	enum report_state last_change;
 	unsigned int breaks;
@@ -90,6 +92,16 @@ static void fx_returned(void *host, struct page_run run)
 	fx.returned[fx.returns++] = run;
 }
 
+static bool fx_linger(void *host, const struct virtqueue *free_page_queue)
+{
+	assert_ptr_equal(host, &fx);
+	assert_ptr_equal(free_page_queue,
+			 &fx.balloon.queue[BALLOON_FREE_PAGE]);
+	assert_int_equal(fx.balloon.report.state, REPORT_ACCEPTING);
+	fx.lingers++;
+	return fx.linger;
+}
+
 static void fx_report_changed(void *host, enum report_state state)
 {
 	assert_ptr_equal(host, &fx);
@@ -127,6 +139,7 @@ static void fx_broken(void *host, const char *reason)
 static const struct balloon_host_ops fx_ops = {
 	.discard = fx_discard,
 	.returned = fx_returned,
+	.linger = fx_linger,
 	.report_changed = fx_report_changed,
 	.interrupt = fx_interrupt,
 	.config_changed = fx_config_changed,

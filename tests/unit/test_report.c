@@ -727,6 +727,35 @@ static void lay_out_long_ring(struct vring_driver *ring)
 	balloon_activate(&fx.balloon, HINT, fx.layout, NULL, BALLOON_QUEUES);
 }
 
+/* While the host lingers the guest need not kick; and it does so between hints,
+ * at no other time. */
+static void test_lingering_between_hints(void **state)
+{
+	struct vring_driver *ring = &fx.ring[BALLOON_FREE_PAGE];
+
+	start_report();
+	fx.linger = true;
+	fx_send_command(id());
+	assert_true(vring_driver_needs_kick(ring));
+	assert_true(balloon_serve(&fx.balloon, BALLOON_FREE_PAGE));
+	fx_send_hint(0x200000, 0x10000);
+	assert_false(vring_driver_needs_kick(ring));
+	assert_true(balloon_serve(&fx.balloon, BALLOON_FREE_PAGE));
+	assert_int_equal(counters()->hints, 1);
+	assert_int_equal(fx.lingers, 2);
+	fx.linger = false;
+	assert_false(balloon_serve(&fx.balloon, BALLOON_FREE_PAGE));
+	assert_int_equal(fx.lingers, 3);
+	fx_send_hint(0x210000, 0x10000);
+	assert_true(vring_driver_needs_kick(ring));
+	/* The report is over: no more hints are waited for. */
+	fx.linger = true;
+	fx_send_command(STOP);
+	assert_false(balloon_serve(&fx.balloon, BALLOON_FREE_PAGE));
+	assert_int_equal(fx.lingers, 3);
+	assert_int_equal(fx.balloon.report.state, REPORT_COMPLETE);
+}
+
 static void test_hints_are_served_in_bounded_pieces(void **state)
 {
 	struct vring_driver *ring = &fx.ring[BALLOON_FREE_PAGE];
@@ -941,6 +970,7 @@ int main(void)
 		UNIT(test_a_page_hinted_twice_counts_once),
 		UNIT(test_counters_are_of_the_last_start),
 		UNIT(test_one_interrupt_per_drain_and_only_when_wanted),
+		UNIT(test_lingering_between_hints),
 		UNIT(test_hints_are_served_in_bounded_pieces),
 		UNIT(test_closing_from_the_callback),
 		UNIT(test_hints_against_model),
