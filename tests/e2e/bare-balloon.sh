@@ -123,6 +123,8 @@ listen() {
 		echo '{"execute":"qmp_capabilities"}'
 		sleep 60
 	} | socat - "UNIX-CONNECT:$1.sock" >"$OUT/$1.events" &
+	wait_for 10 grep -q '"return"' "$OUT/$1.events" ||
+		fail "the control socket does not answer"
 }
 
 # told VM BYTES: has an event said that the guest keeps so much?
@@ -140,7 +142,8 @@ events_apart() {
 		.seconds + .microseconds / 1e6] |
 		length >= 2 and ([.[1:], .[:-1]] | transpose |
 		all(.[0] - .[1] > 0.9))' "$OUT/$1.events" >/dev/null ||
-		fail "events of the balloon come too often"
+		fail "events are not a second apart: $(grep BALLOON_CHANGE \
+			"$OUT/$1.events")"
 	pass "$(grep -c BALLOON_CHANGE "$OUT/$1.events") events tell of it, a second apart"
 }
 
