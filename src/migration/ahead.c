@@ -40,10 +40,12 @@ static void *work(void *of)
 	return NULL;
 }
 
-static bool have_thread(struct ahead *ahead)
+/* Of one memory, which the thread finds when it begins. */
+static bool have_thread(struct ahead *ahead, const struct guest_memory *memory)
 {
 	if (ahead->started || ahead->cannot)
 		return ahead->started;
+	ahead->memory = memory;
 	ahead->started = !pthread_create(&ahead->thread, NULL, work, ahead);
 	ahead->cannot = !ahead->started;
 	return ahead->started;
@@ -52,8 +54,7 @@ static bool have_thread(struct ahead *ahead)
 void ahead_announce(struct ahead *ahead, const struct guest_memory *memory,
 		    struct page_run run)
 {
-	ahead->memory = memory;
-	if (!have_thread(ahead))
+	if (!have_thread(ahead, memory))
 		return;
 	scoped_lock(&ahead->lock);
 	if (ahead->announced - ahead->arrived == AHEAD_RUNS)

@@ -34,7 +34,8 @@ struct ahead {
 
 void ahead_init(struct ahead *ahead);
 
-/* @run: all of it RAM of @memory, which must outlive ahead_stop() */
+/* @run: all of it RAM of @memory, which is the same each time and must outlive
+ * ahead_stop() */
 void ahead_announce(struct ahead *ahead, const struct guest_memory *memory,
 		    struct page_run run);
 

@@ -318,6 +318,8 @@ static size_t take_ahead(struct channel *channel, void *to, size_t length)
 
 	if (some > length)
 		some = length;
+	if (!some)
+		return 0; /* a record without payload has no room for one */
 	memcpy(to, channel->ahead + channel->ahead_at, some);
 	channel->ahead_at += some;
 	return some;
