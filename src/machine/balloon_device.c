@@ -573,18 +573,26 @@ static void call_view(void *argument)
 			&balloon->config.free_page_hint_cmd_id);
 }
 
+struct balloon_size balloon_device_size(const struct balloon_device *device)
+{
+	const struct balloon *balloon = &device->balloon;
+	uint64_t size = device->memory->size;
+
+	return (struct balloon_size){
+		size - ((uint64_t)atomic_load(&balloon->config.num_pages)
+			<< GUEST_PAGE_SHIFT),
+		size - ((uint64_t)atomic_load(&balloon->config.actual)
+			<< GUEST_PAGE_SHIFT),
+	};
+}
+
 void balloon_device_view(struct balloon_device *device,
 			 struct balloon_view *view)
 {
-	uint64_t size = device->memory->size;
-	struct balloon *balloon = &device->balloon;
 	struct view_call call = { device, view };
 
 	memset(view, 0, sizeof(*view));
-	view->target = size - ((uint64_t)atomic_load(&balloon->config.num_pages)
-			       << GUEST_PAGE_SHIFT);
-	view->actual = size - ((uint64_t)atomic_load(&balloon->config.actual)
-			       << GUEST_PAGE_SHIFT);
+	view->size = balloon_device_size(device);
 	view->discarded = atomic_load(&device->discarded);
 	view->discard_errors = atomic_load(&device->discard_errors);
 	view->discard_kept = atomic_load(&device->kept);

@@ -19,9 +19,14 @@
 
 #define BALLOON_QUEUE_SIZE 256
 
+/* Bytes the guest is to keep, and keeps. */
+struct balloon_size {
+	uint64_t target, actual;
+};
+
 /* What status and statistics show; a copy. */
 struct balloon_view {
-	uint64_t target, actual; /* bytes the guest keeps */
+	struct balloon_size size;
 	uint64_t offered, negotiated;
 	enum report_state report_state;
 	uint32_t command_id;
@@ -108,6 +113,9 @@ void balloon_device_statistics(struct balloon_device *device, bool request,
 			       uint64_t *age_ms);
 
 void balloon_device_set_target(struct balloon_device *device, uint32_t pages);
+
+/* Any thread, at once. */
+struct balloon_size balloon_device_size(const struct balloon_device *device);
 
 /* Any thread; waits for the device thread, never for the guest. */
 void balloon_device_view(struct balloon_device *device,

@@ -205,8 +205,8 @@ static json_t *balloon(struct machine *machine)
 		return json_null();
 	balloon_device_view(&machine->balloon, &view);
 	answer = json_object();
-	put(answer, "target", view.target);
-	put(answer, "actual", view.actual);
+	put(answer, "target", view.size.target);
+	put(answer, "actual", view.size.actual);
 	put_driver(answer, &machine->config.balloon_options, &view);
 	put_report(answer, &view);
 	put_counters(answer, &view);

@@ -240,12 +240,12 @@ static json_t *do_balloon(struct call *call)
 
 static json_t *do_query_balloon(struct call *call)
 {
-	struct balloon_view view;
+	struct balloon_size size;
 
 	if (!has_balloon(call))
 		return NULL;
-	balloon_device_view(&call->context->machine->balloon, &view);
-	return json_pack("{s:I}", "actual", (json_int_t)view.actual);
+	size = balloon_device_size(&call->context->machine->balloon);
+	return json_pack("{s:I}", "actual", (json_int_t)size.actual);
 }
 
 static json_t *do_x_query_statistics(struct call *call)

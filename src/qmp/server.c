@@ -24,7 +24,8 @@
 #define MAX_WAITING (1u << 20) /* bytes a client may leave unread */
 #define READ_SIZE 4096 /* bytes a client may have handled at a time */
 #define CLOSE_PATIENCE_MS 1000
-/* Between two BALLOON_CHANGE: a guest writes `actual` a thousand times a GiB. */
+/* Between two BALLOON_CHANGE on the way to a target: a guest writes `actual` a
+ * thousand times a GiB. */
 #define BALLOON_EVENT_US 1000000
 
 struct client {
@@ -44,6 +45,7 @@ struct qmp_server {
 	sd_event_source *listener;
 	sd_event_source *balloon_timer; /* NULL: no BALLOON_CHANGE was lately */
 	bool balloon_changed;		/* since the last one */
+	uint64_t balloon_told;		/* `actual` of the last one */
 	struct client *client[MAX_CLIENTS];
 };
 
@@ -384,22 +386,34 @@ static int on_balloon_timer(sd_event_source *source, uint64_t usec,
 	return 0;
 }
 
-/* At once, and then no more for a while; the last value is never left out. */
+/* At once, and then no more for a while. */
 static void tell_balloon(struct qmp_server *server)
 {
-	struct balloon_view view;
+	const struct machine *machine = server->context.machine;
 
 	server->balloon_changed = false;
-	if (!server->context.machine)
+	if (!machine)
 		return;
-	balloon_device_view(&server->context.machine->balloon, &view);
+	server->balloon_told = balloon_device_size(&machine->balloon).actual;
 	raise_event(server, "BALLOON_CHANGE",
-		    json_pack("{s:I}", "actual", (json_int_t)view.actual));
+		    json_pack("{s:I}", "actual",
+			      (json_int_t)server->balloon_told));
 	/* Without a timer each change is told, which is only more of them. */
+	if (server->balloon_timer)
+		return;
 	sd_event_add_time_relative(server->context.event,
 				   &server->balloon_timer, CLOCK_MONOTONIC,
 				   BALLOON_EVENT_US, 0, on_balloon_timer,
 				   server);
+}
+
+/* What a request waits for is told when it is there, if it is news. */
+static bool has_settled(const struct qmp_server *server)
+{
+	struct balloon_size size =
+		balloon_device_size(&server->context.machine->balloon);
+
+	return size.actual == size.target && size.actual != server->balloon_told;
 }
 
 void qmp_server_event_balloon(struct qmp_server *server)
@@ -408,7 +422,7 @@ void qmp_server_event_balloon(struct qmp_server *server)
 	    !server->context.machine->config.balloon)
 		return;
 	server->balloon_changed = true;
-	if (!server->balloon_timer)
+	if (!server->balloon_timer || has_settled(server))
 		tell_balloon(server);
 }
 
