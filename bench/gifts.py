@@ -85,7 +85,7 @@ class Guest:
     def __init__(self, machine, memory, setting):
         self.machine = machine
         self.memory = memory
-        machine.console.ready()
+        machine.console.ready(moves.Bare.boot_seconds)
         machine.console.command(f"buffers {setting.buffers}")
         if not setting.reporting:
             # The driver's own memory is there from here on, too.
@@ -203,7 +203,7 @@ def run(monitor, paths, setting, asked):
 
 def move_with_hints(source, destination, path):
     """A move, for the sake of its report. Return: the row of the report"""
-    source.console.ready()
+    source.console.ready(moves.Bare.boot_seconds)
     source.console.command(f"keep {USED_MIB} {SEED}")
     source.migrate(path, moves.DOWNTIME_MS)
     source.figures()

@@ -18,7 +18,9 @@
 #include "kvm/dirty_log.h"
 
 #define WORD_PAGES 64
-#define PIECE_PAGES (1ull << (30 - GUEST_PAGE_SHIFT)) /* 1 GiB at a time */
+/* 128 MiB at a time: KVM holds its lock of the guest's page tables meanwhile, and
+ * a vCPU that needs it stands still for as long. */
+#define PIECE_PAGES (1ull << (27 - GUEST_PAGE_SHIFT))
 #define PIECE_WORDS (PIECE_PAGES / WORD_PAGES)
 
 static struct kvm_log *to_kvm(struct dirty_log *log)

@@ -21,8 +21,10 @@
 
 #define RATE_WINDOW_NS 1000000000ull
 
-/* Enough for the destination to be busy with. */
+/* Enough for the destination to be busy with; but what waits longer than so many
+ * parts of a second may have been discarded, and to read it would bring it back. */
 #define BATCH_PAGES 2048u
+#define BATCHES_PER_SECOND 64u
 #define BATCH_RUNS 256u
 /* To make less than this is done as quickly as it is announced; and so much is
  * gathered into one write, instead of being lent. */
@@ -50,6 +52,7 @@ struct pass {
 	struct zero_runs zeroes;
 	struct batch batch[2];
 	struct batch *filling, *announced;
+	uint64_t batch_pages; /* that fill one */
 	uint64_t pages_sent, pages_zero;
 	uint64_t window_ns, window_bytes; /* where the rate is measured from */
 	uint64_t left;
@@ -214,7 +217,7 @@ static int data_pages(struct pass *pass, struct page_run run,
 	batch->run[batch->count] = run;
 	batch->host[batch->count++] = host;
 	batch->pages += run.count;
-	if (batch->count == BATCH_RUNS || batch->pages >= BATCH_PAGES)
+	if (batch->count == BATCH_RUNS || batch->pages >= pass->batch_pages)
 		return turn(pass, err);
 	return 0;
 }
@@ -339,6 +342,16 @@ static uint64_t longest_run(const struct migration_source *source)
 	return pages ? pages : 1;
 }
 
+static uint64_t batch_pages(const struct migration_source *source)
+{
+	uint64_t pages = source->options.bandwidth / BATCHES_PER_SECOND >>
+			 GUEST_PAGE_SHIFT;
+
+	if (!source->options.bandwidth || pages > BATCH_PAGES)
+		return BATCH_PAGES;
+	return pages ? pages : 1;
+}
+
 static int send_all(struct pass *pass, struct error *err)
 {
 	struct migration_source *source = pass->source;
@@ -389,6 +402,7 @@ int source_send_pages(struct migration_source *source, bool last,
 	};
 	int rc;
 
+	pass.batch_pages = batch_pages(source);
 	pass.filling = &pass.batch[0];
 	pass.announced = &pass.batch[1];
 	rc = send_all(&pass, err);
