@@ -3,6 +3,7 @@
 #include "migration/ahead.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "memory/backing.h"
@@ -46,7 +47,9 @@ static bool have_thread(struct ahead *ahead, const struct guest_memory *memory)
 	if (ahead->started || ahead->cannot)
 		return ahead->started;
 	ahead->memory = memory;
-	ahead->started = !pthread_create(&ahead->thread, NULL, work, ahead);
+	/* On one CPU it would only take turns with the reader. */
+	ahead->started = sysconf(_SC_NPROCESSORS_ONLN) > 1 &&
+			 !pthread_create(&ahead->thread, NULL, work, ahead);
 	ahead->cannot = !ahead->started;
 	return ahead->started;
 }

@@ -403,8 +403,8 @@ static int move(struct migration_source *source, const char *uri,
 	source->channel.bandwidth = source->options.bandwidth;
 	/* A huge page that is discarded while it is lent comes back to its pool
 	 * late: where the guest takes it back at once, too late. */
-	source->channel.no_lending = source->memory->backing ==
-				     BACKING_HUGETLB;
+	source->channel.no_lending |= source->memory->backing ==
+				      BACKING_HUGETLB;
 	if (atomic_load(&source->cancel))
 		return error_set(err, "cancelled");
 	/* The log is armed while the destination makes its machine. */
