@@ -12,6 +12,7 @@ import time
 import moves
 from monitors import MIB, PAGE, Aerostat, Failure, Qemu
 
+HOLD_SECONDS = 0.2
 SEED = 5
 SPARE_MIB = 256
 HINT_GIB, REPORTS = 64, 16
@@ -108,6 +109,8 @@ class Guest:
                "cpu_s": round(machine.cpu_seconds() - cpu, 4),
                "steal_ms": round((moves.cpu_times()[1] - stolen) * 1000),
                "huge_before": huge}
+        # A part of a huge page waits a tenth of a second for the rest, with aerostat.
+        time.sleep(HOLD_SECONDS)
         row["resident"], row["huge_after"] = held(machine, self.memory)
         row["bytes"] = resident - row["resident"]
         return words, row
