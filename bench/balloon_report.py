@@ -8,9 +8,8 @@ import collections
 import os
 import shutil
 import statistics
-import subprocess
 
-from migration_report import QUIET_CORES, RESULTS, read, spread, table
+from migration_report import QUIET_CORES, RESULTS, draw_panels, read, spread, table
 from monitors import MIB
 
 GIB = MIB << 10
@@ -331,16 +330,9 @@ def draw(runs):
         body += f'set title "{title}"\nplot ' + ", ".join(
             f'${name} using {i + 2}:xtic(1) lc rgb "{colour}" title "{column}"'
             for i, (column, colour) in enumerate(zip(columns_, colours))) + "\n"
-    for suffix, terminal in [("svg", "svg size 1200,820 font 'sans-serif,12' background 'white'"),
-                             ("png", "pngcairo size 1200,820 font 'sans-serif,10'")]:
-        script = (f"set terminal {terminal}\n"
-                  f"set output '{os.path.join(RESULTS, 'balloon.' + suffix)}'\n{data}"
-                  "set multiplot layout 2,2\nset style data histograms\n"
-                  "set style histogram clustered gap 1\nset style fill solid 0.9 border -1\n"
-                  "set boxwidth 0.9\nset grid ytics\nset key top left\nset logscale y\n"
-                  f"set yrange [0.1:*]\nset offsets graph 0, 0, graph 0.08, 0\n"
-                  f"set xtics rotate by 20 right\n{body}")
-        subprocess.run(["gnuplot"], input=script, text=True, check=True)
+    draw_panels("balloon", data,
+                "set logscale y\nset yrange [0.1:*]\nset offsets graph 0, 0, graph 0.08, 0\n"
+                f"set xtics rotate by 20 right\n{body}")
 
 
 def report(path):

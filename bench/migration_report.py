@@ -304,6 +304,20 @@ def reuse_lines(runs):
 
 # ---------------------------------------------------------------- pictures ---
 
+def draw_panels(name, data, body):
+    """Two by two panels of columns, as SVG and PNG: `data` is gnuplot's blocks of it,
+    `body` what plots them."""
+    for suffix, terminal in [("svg", "svg size 1200,820 font 'sans-serif,12' background 'white'"),
+                             ("png", "pngcairo size 1200,820 font 'sans-serif,10'")]:
+        script = (f"set terminal {terminal}\n"
+                  f"set output '{os.path.join(RESULTS, name + '.' + suffix)}'\n{data}"
+                  "set multiplot layout 2,2\nset style data histograms\n"
+                  "set style histogram clustered gap 1\nset style fill solid 0.9 border -1\n"
+                  f"set boxwidth 0.9\nset grid ytics\nset key top left\n{body}")
+        subprocess.run(["gnuplot"], input=script, text=True, check=True)
+
+
+
 def medians(runs, value, scale):
     """A gnuplot data block by scenario and variant."""
     lines = []
@@ -356,14 +370,7 @@ def draw(runs):
                  "unset logscale y\nset logscale x 2\nset xtics auto\nset yrange [0:*]\n"
                  "set offsets 0, 0, graph 0.35, 0\n" +
                  plots("sweep", "1:{} with linespoints lw 2 pt 7"))
-    for suffix, terminal in [("svg", "svg size 1200,820 font 'sans-serif,12' background 'white'"),
-                             ("png", "pngcairo size 1200,820 font 'sans-serif,10'")]:
-        script = (f"set terminal {terminal}\n"
-                  f"set output '{os.path.join(RESULTS, 'migration.' + suffix)}'\n{data}"
-                  "set multiplot layout 2,2\nset style data histograms\n"
-                  "set style histogram clustered gap 1\nset style fill solid 0.9 border -1\n"
-                  f"set boxwidth 0.9\nset grid ytics\nset key top left\n{body}")
-        subprocess.run(["gnuplot"], input=script, text=True, check=True)
+    draw_panels("migration", data, body)
 
 
 def report(path):

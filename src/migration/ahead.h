@@ -17,7 +17,7 @@
 #include "memory/guest_memory.h"
 #include "memory/page_set.h"
 
-#define AHEAD_RUNS 512u  /* announced and not yet come; more are forgotten */
+#define AHEAD_RUNS 512u /* announced and not yet come; more are forgotten */
 
 struct ahead {
 	const struct guest_memory *memory;
@@ -44,7 +44,8 @@ void ahead_announce(struct ahead *ahead, const struct guest_memory *memory,
  * they fit */
 bool ahead_arrives(struct ahead *ahead, struct page_run run);
 
-/* Does the thread touch memory no more; also without a thread. Once. */
+/* End the thread, if there is one: from here on nobody touches memory. Once, at
+ * the end of each ahead_init(). */
 void ahead_stop(struct ahead *ahead);
 
 #endif
