@@ -317,7 +317,6 @@ def draw_panels(name, data, body):
         subprocess.run(["gnuplot"], input=script, text=True, check=True)
 
 
-
 def medians(runs, value, scale):
     """A gnuplot data block by scenario and variant."""
     lines = []
