@@ -169,6 +169,7 @@ SCENARIOS = {
 }
 
 counts = {"passed": 0, "failed": 0, "skipped": 0}
+failures = {}                   # name of what failed: its end
 lock = threading.Lock()
 
 
@@ -182,6 +183,15 @@ def count(kind, number=1):
         counts[kind] += number
 
 
+def failed(name, lines, number=1):
+    """Said now, and once more at the end, where a reader of the log looks first."""
+    count("failed", number)
+    failures[name] = lines[-25:]
+    say(f"{name}: FAILED; its end:")
+    for line in failures[name]:
+        say(f"    {line}")
+
+
 def run(command, **options):
     return subprocess.run(command, text=True, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, **options)
@@ -192,21 +202,18 @@ def count_tap(name, log):
     lines = [line.strip() for line in log.get("stdout", "").splitlines()]
     skips = [l for l in lines if l.startswith("ok ") and "# SKIP" in l.upper()]
     passed = sum(l.startswith("ok ") for l in lines) - len(skips)
-    failed = sum(l.startswith("not ok ") for l in lines)
+    broken = sum(l.startswith("not ok ") for l in lines)
     good = log["result"] in ("OK", "SKIP")
-    if not good and not failed:
-        failed = 1
+    if not good and not broken:
+        broken = 1
     if good and not passed and not skips:
         passed = 1
     count("passed", passed)
-    count("failed", failed)
     count("skipped", len(skips))
     for line in skips:
         say(f"  skipped: {name}: {line}")
-    if failed:
-        say(f"  FAILED: {name}")
-        for line in lines + log.get("stderr", "").splitlines():
-            say(f"    {line}")
+    if broken:
+        failed(name, lines + log.get("stderr", "").splitlines(), broken)
 
 
 def unit_tests(build, title, environment):
@@ -218,8 +225,7 @@ def unit_tests(build, title, environment):
     done = run(["meson", "test", "-C", build, "--suite", "unit"],
                env=dict(os.environ, **environment))
     if not os.path.exists(path):
-        say(done.stdout)
-        count("failed")
+        failed(title, done.stdout.splitlines())
         return
     with open(path) as file:
         logs = [json.loads(line) for line in file]
@@ -245,7 +251,10 @@ def mutations(full):
     started = time.monotonic()
     done = run(program)
     say(done.stdout)
-    count("failed" if done.returncode else "passed")
+    if done.returncode:
+        failed("mutations", done.stdout.splitlines())
+    else:
+        count("passed")
     say(f"mutations: {time.monotonic() - started:.0f} s")
 
 
@@ -258,8 +267,7 @@ def simulator():
     program = os.path.join(BUILD, "tests", "sim", "sim")
     done = run(["ninja", "-C", BUILD, "--quiet", "tests/sim/sim"])
     if done.returncode:
-        say(done.stdout)
-        count("failed")
+        failed("simulator, build", done.stdout.splitlines())
         return
     for what, arguments in (("schedules", ["--seconds", "60", "--seeds", "1000000"]),
                             ("faults", ["--faults"])):
@@ -267,10 +275,7 @@ def simulator():
         done = run([program] + arguments)
         lines = done.stdout.splitlines()
         if done.returncode or not lines:
-            count("failed")
-            say(f"simulator, {what}: FAILED with status {done.returncode}")
-            for line in lines:
-                say(f"    {line}")
+            failed(f"simulator, {what}", lines + [f"status {done.returncode}"])
             continue
         found = sum(" found in " in line for line in lines)
         count("passed", found or 1)
@@ -318,10 +323,7 @@ def scenario(name):
     if done.returncode == 0 and passed + skipped:
         say(f"{name}: {len(passed)} passed in {took}")
         return
-    count("failed")
-    say(f"{name}: FAILED with status {done.returncode} after {took}; its end:")
-    for line in lines[-25:]:
-        say(f"    {line}")
+    failed(name, lines + [f"status {done.returncode} after {took}"])
 
 
 def two_at_a_time(jobs):
@@ -336,11 +338,11 @@ def build_with(sanitizer):
     if not os.path.exists(os.path.join(folder, "build.ninja")):
         done = run(["meson", "setup"] + flags + [folder], cwd=TOP)
         if done.returncode:
-            say(done.stdout)
+            failed(f"meson for {folder}", done.stdout.splitlines())
             return False
     done = run(["ninja", "-C", folder, "--quiet"])
     if done.returncode:
-        say(done.stdout)
+        failed(f"build of {folder}", done.stdout.splitlines())
     return done.returncode == 0
 
 
@@ -349,8 +351,6 @@ def sanitized_unit_tests(sanitizer):
     if build_with(sanitizer):
         unit_tests(folder, f"unit tests under {title}", environment)
         return True
-    count("failed")
-    say(f"the {sanitizer} build failed")
     return False
 
 
@@ -390,6 +390,8 @@ def main():
     if "model" in what:
         jobs.insert(0, (models, full))
     two_at_a_time(jobs)
+    for name, lines in failures.items():
+        print("\n    ".join([f"failed: {name}", *lines]))
     print(f"{counts['passed']} passed, {counts['failed']} failed, "
           f"{counts['skipped']} skipped", flush=True)
     return 1 if counts["failed"] or not counts["passed"] else 0
