@@ -85,7 +85,7 @@ static void send_frames(enum balloon_queue to)
 		tally.ranges += runs;
 		tally.range_pages += adjust->count;
 	}
-	adjust->host = world.here->name;
+	adjust->moves = world.guest.moves;
 	if (vring_driver_add(&world.guest.ring[to], segment, !ranges, runs,
 			     0) < 0)
 		fail("sim", "a buffer of %u ranges finds no room", runs);
@@ -152,11 +152,12 @@ static bool waits(unsigned int frame)
 	       page_set_contains(&world.here->balloon.hold.held, frame);
 }
 
-/* Of what was discarded at this host nothing is left before its buffer is
- * used (R24). */
-static void check_discarded(unsigned int frame, unsigned int host)
+/* Of what was discarded nothing is left before its buffer is used (R24), unless
+ * the guest has moved since its @moves-th move: what waits for the rest of its
+ * block moves with its content, and no longer waits there. */
+static void check_discarded(unsigned int frame, unsigned int moves)
 {
-	if (world.setup.discards_fail || host != world.here->name)
+	if (world.setup.discards_fail || moves != world.guest.moves)
 		return;
 	if (!page_filled(frame_at(world.here, frame), 0))
 		fail("discard", "page %u came back before it was discarded",
@@ -173,7 +174,7 @@ static void finish_frames(void)
 		guest_set_state(frame, PAGE_BALLOON);
 		world.guest.page[frame].discarded = !waits(frame);
 		if (!waits(frame))
-			check_discarded(frame, adjust->host);
+			check_discarded(frame, adjust->moves);
 	}
 	if (adjust->state == INFLATING) {
 		adjust->actual += adjust->count;
@@ -274,7 +275,7 @@ void reporting_send(void)
 		guest_set_state(frame + i, PAGE_REPORTING);
 	}
 	guest->reported = (struct page_run){ frame, i };
-	guest->reported_on = world.here->name;
+	guest->reported_moves = guest->moves;
 	guest->reporting = true;
 	segment = (struct vring_segment){ (uint64_t)frame << GUEST_PAGE_SHIFT,
 					  i << GUEST_PAGE_SHIFT };
@@ -298,7 +299,7 @@ void reporting_reap(void)
 				    NULL))
 		return;
 	for (i = run.first; i < run.first + run.count; i++) {
-		check_discarded(i, guest->reported_on);
+		check_discarded(i, guest->reported_moves);
 		guest_set_state(i, PAGE_FREE);
 		guest->page[i].discarded = true;
 	}

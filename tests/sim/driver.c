@@ -180,6 +180,7 @@ void guest_moved_to(struct host *host)
 	unsigned int queue;
 
 	world.here = host;
+	guest->moves++;
 	for (queue = 0; queue < BALLOON_QUEUES; queue++) {
 		struct vring_driver *ring = &guest->ring[queue];
 		uint8_t *at = (uint8_t *)frame_at(host, ring_frame(queue)) +

@@ -275,7 +275,7 @@ struct adjust {
 	uint32_t target, actual;
 	unsigned int count;
 	bool awake, starved;
-	unsigned int host; /* where it was sent */
+	unsigned int moves; /* of the guest before it was sent */
 };
 
 struct guest {
@@ -284,6 +284,7 @@ struct guest {
 	unsigned int in_state[PAGE_STATES];
 	unsigned int live_most;
 	uint32_t last_version;
+	unsigned int moves; /* it has made */
 
 	enum driver_state driver;
 	uint64_t features;
@@ -307,7 +308,7 @@ struct guest {
 	struct adjust adjust;
 	bool reporting;		  /* a buffer is in that queue */
 	struct page_run reported; /* of the one */
-	unsigned int reported_on;
+	unsigned int reported_moves;
 	uint32_t stats_value;
 
 	uint64_t ids, signs, starts; /* of this driver */
