@@ -2,7 +2,10 @@
 /*
  * The allocator, see memory.h.
  *
- * A byte a page tells who has it. Blocks that are free in part, those that are
+ * A block that has one holder has that holder's tag; the pages of others have a
+ * byte each. What handles whole blocks so dirties little, as in Linux, where a
+ * free block has one struct page that counts: what a report costs the guest must
+ * not grow with a table by page. Blocks that are free in part, those that are
  * free as a whole, and of these the ones that were reported are on a list each;
  * the rest is on none.
  */
@@ -26,6 +29,8 @@ struct block {
 	uint16_t free;
 	uint16_t first; /* no free page lies before it */
 	uint8_t list;
+	uint8_t tag;   /* of all its pages, unless it is mixed */
+	bool mixed;
 	bool reported; /* all of it is free, and the host knows */
 	uint64_t seed;
 };
@@ -33,7 +38,7 @@ struct block {
 extern uint64_t page_pointers[TABLE_ENTRIES];
 extern char image_end[];
 
-static uint8_t *tags;	      /* by page */
+static uint8_t *tags;	      /* by page, of the blocks that are mixed */
 static struct block *blocks;
 static uint32_t list[LISTS];  /* first block */
 static uint64_t end, total_kib;
@@ -84,10 +89,34 @@ static void settle(uint32_t number)
 	list[to] = number;
 }
 
+enum page_tag memory_tag(uint64_t page)
+{
+	struct block *block = &blocks[block_of(page)];
+
+	return block->mixed ? tags[page] : block->tag;
+}
+
+static void set_block_tag(struct block *block, enum page_tag tag)
+{
+	block->mixed = false;
+	block->tag = (uint8_t)tag;
+}
+
+/* Of pages within one block. */
 static void set_tags(uint64_t page, uint64_t pages, enum page_tag tag)
 {
-	counts[tags[page]] -= pages;
+	struct block *block = &blocks[block_of(page)];
+
+	counts[memory_tag(page)] -= pages;
 	counts[tag] += pages;
+	if (pages == BLOCK_PAGES) {
+		set_block_tag(block, tag);
+		return;
+	}
+	if (!block->mixed)
+		memset(tags + page / BLOCK_PAGES * BLOCK_PAGES, block->tag,
+		       BLOCK_PAGES);
+	block->mixed = true;
 	memset(tags + page, (int)tag, pages);
 }
 
@@ -112,6 +141,8 @@ void memory_put(uint64_t page, uint64_t pages)
 
 	set_tags(page, pages, PAGE_FREE);
 	block->free += (uint16_t)pages;
+	if (block->free == BLOCK_PAGES)
+		set_block_tag(block, PAGE_FREE);
 	if (page % BLOCK_PAGES < block->first)
 		block->first = page % BLOCK_PAGES;
 	settle(block_of(page));
@@ -175,7 +206,7 @@ uint64_t memory_take_high_page(enum page_tag tag)
 		if (!blocks[number].free)
 			continue;
 		page = ((uint64_t)number + 1) * BLOCK_PAGES - 1;
-		while (tags[page] != PAGE_FREE)
+		while (memory_tag(page) != PAGE_FREE)
 			page--;
 		take(page, 1, tag);
 		return page;
@@ -192,13 +223,13 @@ static uint64_t find_run(uint32_t number, uint64_t smallest, uint64_t *page)
 	uint64_t start;
 
 	while (at < last) {
-		for (start = at; at < last && tags[at] == PAGE_FREE; at++)
+		for (start = at; at < last && memory_tag(at) == PAGE_FREE; at++)
 			;
 		if (at - start >= smallest) {
 			*page = start;
 			return at - start;
 		}
-		while (at < last && tags[at] != PAGE_FREE)
+		while (at < last && memory_tag(at) != PAGE_FREE)
 			at++;
 	}
 	return 0;
@@ -234,15 +265,24 @@ void memory_retag(uint64_t page, uint64_t pages, enum page_tag tag)
 	set_tags(page, pages, tag);
 }
 
+/* Pages from @page on within its block that have its tag. */
+static uint64_t run_length(uint64_t page)
+{
+	uint64_t most = BLOCK_PAGES - page % BLOCK_PAGES, pages;
+
+	if (!blocks[block_of(page)].mixed)
+		return most;
+	for (pages = 1; pages < most && tags[page + pages] == tags[page];)
+		pages++;
+	return pages;
+}
+
 void memory_put_all(enum page_tag tag)
 {
-	uint64_t page = memory_next(0, tag), pages, last;
+	uint64_t page = memory_next(0, tag), pages;
 
 	while (page < end) {
-		last = (page / BLOCK_PAGES + 1) * BLOCK_PAGES;
-		for (pages = 1; page + pages < last &&
-				tags[page + pages] == tag; pages++)
-			;
+		pages = run_length(page);
 		memory_put(page, pages);
 		page = memory_next(page + pages, tag);
 	}
@@ -250,8 +290,8 @@ void memory_put_all(enum page_tag tag)
 
 uint64_t memory_next(uint64_t page, enum page_tag tag)
 {
-	while (page < end && tags[page] != tag)
-		page++;
+	while (page < end && memory_tag(page) != tag)
+		page += run_length(page);
 	return page < end ? page : end;
 }
 
@@ -263,11 +303,6 @@ uint64_t memory_end(void)
 uint64_t memory_count(enum page_tag tag)
 {
 	return counts[tag];
-}
-
-enum page_tag memory_tag(uint64_t page)
-{
-	return tags[page];
 }
 
 uint64_t memory_total_kib(void)
@@ -282,13 +317,13 @@ uint64_t *memory_block_seed(uint64_t page)
 
 /* ------------------------------------------------------------ set-up --- */
 
-/* Zeroed room behind our image. */
+/* Room behind our image, with whatever it holds. */
 static void *carve(uint64_t bytes)
 {
 	void *at = (void *)carved;
 
 	carved += (bytes + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1ull);
-	return memset(at, 0, bytes);
+	return at;
 }
 
 /* start.S maps 4 GiB. New entries need no flush. */
@@ -348,8 +383,9 @@ void memory_init(const struct pvh_start_info *info)
 	blocks = carve(all * sizeof(*blocks));
 	list[WHOLE] = list[PARTIAL] = list[REPORTED] = NO_BLOCK;
 	for (i = 0; i < all; i++) {
-		blocks[i].list = NONE;
-		blocks[i].first = BLOCK_PAGES;
+		blocks[i] = (struct block){ .list = NONE,
+					    .tag = PAGE_RESERVED,
+					    .first = BLOCK_PAGES };
 	}
 	for (i = info->memory_map_entries; i-- > 0;) {
 		start = range[i].start > carved ? range[i].start : carved;
