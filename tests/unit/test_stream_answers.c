@@ -3,22 +3,7 @@
  * Destinations that do not keep to docs/spec/stream.md: whatever a source is
  * answered, it says why in one line, and the guest goes on or is gone.
  */
-#include "migration_fixture.h"
-
-static struct buffer stream;
-
-static void put_record(uint32_t type, uint64_t length)
-{
-	buffer_put_u32(&stream, type);
-	buffer_put_u32(&stream, 0xdeadbeef);
-	buffer_put_u64(&stream, length);
-}
-
-static void put_zeroes(uint64_t count)
-{
-	while (count--)
-		buffer_put(&stream, "\0", 1);
-}
+#include "stream_fixture.h"
 
 struct liar {
 	int fd;
