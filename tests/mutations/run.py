@@ -37,7 +37,8 @@ SECONDS = 30  # limit of one test program, and of those schedules
 # The unit tests that can see a mutation in these folders, the quick ones first.
 UNIT = {
     "src/balloon": ["command_driver", "command_report", "command_both",
-                    "command_register", "report", "hold"],
+                    "command_register", "report", "report_ids", "report_hints",
+                    "hold"],
     "src/migration": ["policy", "migration_hints", "migration_failures", "migration"],
     "src/virtio": ["virtio_device", "virtqueue"],
     "src/machine": ["balloon_device"],
