@@ -24,6 +24,11 @@
 #define POOL_SIZE "/proc/sys/vm/nr_hugepages"
 #define POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/"
 
+/* What most tests take, and what lies on both sides of the hole. */
+#define SMALL (64 * MIB)
+#define SMALL_PAGES (SMALL / GUEST_PAGE_SIZE)
+#define LARGE (BACKING_LOW_LIMIT + 64 * MIB)
+
 static const enum backing_kind every_kind[] = {
 	BACKING_ANONYMOUS, BACKING_MEMFD, BACKING_HUGETLB,
 };
@@ -206,6 +211,34 @@ static inline uint64_t populated_in(const struct guest_memory *memory,
 
 	page_set_free(&set);
 	return count;
+}
+
+/* What put_values() of 1 has put there is there. */
+static inline void check_intact(const struct guest_memory *memory,
+				struct page_run run)
+{
+	uint64_t i;
+
+	assert_int_equal(populated_in(memory, run), run.count);
+	for (i = 0; i < run.count; i++)
+		assert_true(has_value(memory, run.first + i, i + 1));
+}
+
+/* Whole host pages, of @each guest pages, within a run. */
+static inline struct page_run rounded_inwards(uint64_t each,
+					      struct page_run run)
+{
+	uint64_t first = (run.first + each - 1) / each * each;
+	uint64_t end = (run.first + run.count) / each * each;
+
+	return (struct page_run){ first, first < end ? end - first : 0 };
+}
+
+/* Behind the last test of a program. */
+static inline int backing_teardown(void **state)
+{
+	empty_pool();
+	return 0;
 }
 
 /* mlock(); the address sanitizer's does nothing and says it did. */

@@ -283,12 +283,6 @@ static void test_random_moves(void **state)
 	}
 }
 
-static int teardown(void **state)
-{
-	empty_pool();
-	return 0;
-}
-
 int main(void)
 {
 	static struct CMUnitTest tests[] = {
@@ -304,5 +298,5 @@ int main(void)
 	keep_pages_small();
 	fill_pool(2 * SIZE / BACKING_HUGE_PAGE);
 	skip_without_huge_pages(tests, ARRAY_SIZE(tests), "hugetlb", 2 * SIZE);
-	return cmocka_run_group_tests(tests, NULL, teardown);
+	return cmocka_run_group_tests(tests, NULL, backing_teardown);
 }
