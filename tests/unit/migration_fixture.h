@@ -2,8 +2,8 @@
 /*
  * A real source and a real destination of a migration, and everything around
  * them made of nothing: a guest that is a test's script, a dirty log in
- * software, a free_page_source that does what the script says, and a line
- * between the two that records, cuts and damages what passes.
+ * software, and a free_page_source that does what the script says. The memory
+ * of both is vm_fixture.h's, the line between them line_fixture.h's.
  *
  * The script is called at every moment the source asks something of its
  * surroundings, on the source's own thread: what the guest does then happens
@@ -12,224 +12,16 @@
 #ifndef MIGRATION_FIXTURE_H
 #define MIGRATION_FIXTURE_H
 
-#include "unit.h"
+#include "line_fixture.h"
 
-#include <fcntl.h>
 #include <linux/kvm.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/endian.h"
-#include "memory/backing.h"
 #include "migration/destination.h"
 #include "migration/source.h"
-
-/* Two regions of 6 MiB and a hole between them. */
-#define LOW_PAGES 1536u
-#define HIGH_FIRST 4096u
-#define HIGH_PAGES 1536u
-#define FRAMES (HIGH_FIRST + HIGH_PAGES)
-#define RAM_PAGES (LOW_PAGES + HIGH_PAGES)
-#define REGION_BYTES (LOW_PAGES * 4096ull)
-#define HUGE_BYTES (2ull << 20)
-
-static inline bool is_ram(uint64_t page)
-{
-	return page < LOW_PAGES || (page >= HIGH_FIRST && page < FRAMES);
-}
-
-/* The n-th page of RAM. */
-static inline uint64_t ram_page(uint64_t n)
-{
-	return n < LOW_PAGES ? n : n - LOW_PAGES + HIGH_FIRST;
-}
-
-/* ------------------------------------------------------------- memory --- */
-
-struct vm {
-	struct guest_memory memory;
-	void *map[2];
-};
-
-#define MAP_BYTES (REGION_BYTES + 2 * HUGE_BYTES)
-
-static inline void vm_region(struct vm *vm, unsigned int i, uint64_t first)
-{
-	uintptr_t at;
-	struct memory_region region = { { first << 12 }, REGION_BYTES, NULL };
-
-	vm->map[i] = mmap(NULL, MAP_BYTES, PROT_NONE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	assert_true(vm->map[i] != MAP_FAILED);
-	/* With pages nobody may touch on both sides. */
-	at = ((uintptr_t)vm->map[i] + HUGE_BYTES) & ~(HUGE_BYTES - 1);
-	region.host = (uint8_t *)at;
-	assert_int_equal(mprotect(region.host, REGION_BYTES,
-				  PROT_READ | PROT_WRITE), 0);
-	madvise(region.host, REGION_BYTES, MADV_NOHUGEPAGE);
-	assert_int_equal(guest_memory_add_region(&vm->memory, region), 0);
-}
-
-static inline void vm_create(struct vm *vm)
-{
-	memset(vm, 0, sizeof(*vm));
-	/* khugepaged fills the holes of what it merges, whenever it comes by;
-	 * these tests count pages. */
-	assert_int_equal(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), 0);
-	vm_region(vm, 0, 0);
-	vm_region(vm, 1, HIGH_FIRST);
-	assert_int_equal(page_set_create(&vm->memory.written, FRAMES, NULL),
-			 0);
-}
-
-static inline void vm_destroy(struct vm *vm)
-{
-	munmap(vm->map[0], MAP_BYTES);
-	munmap(vm->map[1], MAP_BYTES);
-	page_set_free(&vm->memory.written);
-}
-
-static inline uint64_t *vm_page(const struct vm *vm, uint64_t page)
-{
-	return guest_memory_span(&vm->memory, (struct gpa){ page << 12 },
-				 4096);
-}
-
-/* Pages that exist, by pagemap. */
-static inline struct page_set vm_populated(const struct vm *vm)
-{
-	struct page_set set;
-	struct page_run all = { 0, FRAMES };
-
-	assert_int_equal(page_set_create(&set, FRAMES, NULL), 0);
-	assert_int_equal(backing_populated(&vm->memory, all, &set, NULL), 0);
-	return set;
-}
-
-static inline bool vm_exists(const struct vm *vm, uint64_t page)
-{
-	struct page_set set = vm_populated(vm);
-	bool there = page_set_contains(&set, page);
-
-	page_set_free(&set);
-	return there;
-}
-
-/* A page's content from a number; 0 is a page of zeroes. The guest writes while
- * the source sends, by design: a page that was torn is in the dirty log. So
- * ThreadSanitizer need not look here. */
-__attribute__((noinline, unused, no_sanitize("thread")))
-static void fill_page(uint64_t *at, uint64_t value)
-{
-	unsigned int i;
-
-	for (i = 0; i < 512; i++)
-		at[i] = value ? value * 0x9e3779b97f4a7c15ull + i : 0;
-}
-
-static inline bool page_filled(const uint64_t *at, uint64_t value)
-{
-	uint64_t want[512];
-
-	fill_page(want, value);
-	return !memcmp(at, want, sizeof(want));
-}
-
-/* --------------------------------------------------------------- line --- */
-
-/* Between the two ends. Runs on a thread of its own. */
-struct line {
-	int source, destination;   /* its own ends */
-	uint64_t cut, cut_answers; /* pass that many bytes, then hang up */
-	uint64_t flip;		   /* byte to damage on its way */
-	uint64_t cancel;	   /* cancel once that many have passed */
-	int patience_ms;	   /* hang up after a silence; -1: never */
-	struct migration_source *to_cancel;
-	struct buffer recorded;
-	uint64_t answered;
-	pthread_t thread;
-};
-
-static inline bool line_send(int fd, const uint8_t *bytes, size_t count)
-{
-	while (count) {
-		ssize_t rc = send(fd, bytes, count, MSG_NOSIGNAL);
-
-		if (rc <= 0)
-			return false;
-		bytes += rc;
-		count -= rc;
-	}
-	return true;
-}
-
-/* Return: false when the line is to be hung up */
-static inline bool line_forward(struct line *line)
-{
-	uint8_t bytes[16384];
-	uint64_t passed = line->recorded.used;
-	ssize_t got = recv(line->source, bytes, sizeof(bytes), 0);
-	bool whole = true;
-
-	if (got <= 0)
-		return false;
-	if (passed + got >= line->cut) {
-		got = line->cut - passed;
-		whole = false;
-	}
-	buffer_put(&line->recorded, bytes, got);
-	if (line->flip >= passed && line->flip < passed + got)
-		bytes[line->flip - passed] ^= 0x40;
-	if (passed + got >= line->cancel) {
-		migration_source_cancel(line->to_cancel);
-		line->cancel = UINT64_MAX;
-	}
-	/* A destination that hung up may have said why: see below. */
-	line_send(line->destination, bytes, got);
-	return whole;
-}
-
-static inline bool line_answer(struct line *line)
-{
-	uint8_t bytes[1024];
-	ssize_t got = recv(line->destination, bytes, sizeof(bytes), 0);
-	bool whole = true;
-
-	if (got <= 0)
-		return false;
-	if (line->answered + got > line->cut_answers) {
-		got = line->cut_answers - line->answered;
-		whole = false;
-	}
-	line->answered += got;
-	return line_send(line->source, bytes, got) && whole;
-}
-
-static inline void *line_main(void *argument)
-{
-	struct line *line = argument;
-	struct pollfd fds[2] = {
-		{ .fd = line->destination, .events = POLLIN },
-		{ .fd = line->source, .events = POLLIN },
-	};
-	bool open = true;
-
-	while (open && poll(fds, 2, line->patience_ms) > 0) {
-		if (fds[0].revents)
-			open = line_answer(line);
-		else if (fds[1].revents)
-			open = line_forward(line);
-	}
-	close(line->source);
-	close(line->destination);
-	return NULL;
-}
 
 /* -------------------------------------------------------------- world --- */
 
@@ -471,36 +263,6 @@ static const struct free_page_source_ops fake_free_page_ops = {
 };
 
 /* --------------------------------------------------------- source's ops --- */
-
-#define CPUID_BYTES (8 + 28)
-#define CONFIG_MEMORY (FRAMES * 4096ull)
-
-static inline void put_config(struct buffer *config)
-{
-	buffer_put_string(config, "vm");
-	buffer_put_u64(config, CONFIG_MEMORY);
-	buffer_put_u32(config, 1);
-	buffer_put_string(config, "/boot/kernel");
-	buffer_put_u64(config, 0x1122334455667788);
-	buffer_put_string(config, "");
-	buffer_put_u64(config, 0);
-	buffer_put_string(config, "console=ttyS0");
-	buffer_put_u32(config, 0);
-	buffer_put_u32(config, 0);
-	buffer_put_u32(config, 0);
-	buffer_put_string(config, "standard");
-	buffer_put_u64(config, 0);
-	buffer_put_u32(config, 0);
-}
-
-static inline void put_cpuid(struct buffer *cpuid)
-{
-	static const uint8_t entry[28] = { 1 };
-
-	buffer_put_u32(cpuid, 2000000);
-	buffer_put_u32(cpuid, 1);
-	buffer_put(cpuid, entry, sizeof(entry));
-}
 
 static inline void fake_save_config(void *guest, struct buffer *config,
 				    struct buffer *cpuid)
@@ -820,69 +582,6 @@ static inline void world_move(struct world *w)
 			    w->status.error, w->err.message);
 	assert_int_equal(w->status.state, MIGRATION_COMPLETED);
 	check_ending(w);
-}
-
-/* ------------------------------------------------------------- recorded --- */
-
-/* What a recorded stream holds, counted. */
-struct tally {
-	unsigned int pages_records, zero_records, verify_records, waiting;
-	unsigned int announce_records, announced_runs;
-	uint64_t pages, zero_pages, verified_pages;
-};
-
-static inline struct tally tally(const struct buffer *stream)
-{
-	struct buffer_reader r = { stream->data, stream->used, false };
-	struct tally t = { 0 };
-
-	buffer_get_span(&r, sizeof(struct stream_header));
-	while (r.left && !r.failed) {
-		uint32_t type = buffer_get_u32(&r);
-		uint64_t length, i;
-		const uint8_t *payload;
-
-		buffer_get_u32(&r);
-		length = buffer_get_u64(&r);
-		payload = buffer_get_span(&r, length);
-		assert_false(r.failed);
-		if (type == STREAM_PAGES) {
-			t.pages_records++;
-			t.pages += le64_load(payload + 8);
-		} else if (type == STREAM_ZERO) {
-			t.zero_records++;
-			for (i = 0; i < length; i += 16)
-				t.zero_pages += le64_load(payload + i + 8);
-		} else if (type == STREAM_VERIFY) {
-			t.verify_records++;
-			for (i = 0; i < length; i += 24)
-				t.verified_pages += le64_load(payload + i + 8);
-		} else if (type == STREAM_WAITING) {
-			t.waiting++;
-		} else if (type == STREAM_ANNOUNCE) {
-			t.announce_records++;
-			t.announced_runs += length / 16;
-		}
-	}
-	return t;
-}
-
-#define DATA_BYTES(records, pages) ((records) * 32ull + (pages) * 4096ull)
-#define ZERO_BYTES(runs) (16 + (runs) * 16ull)
-#define ANNOUNCE_BYTES(records, runs) ((records) * 16ull + (runs) * 16ull)
-
-/* Bytes of a stream without memory: header, CONFIG, CPUID, two STATE records,
- * END, COMMIT. */
-static inline uint64_t bare_stream_bytes(void)
-{
-	struct buffer config = { 0 };
-	uint64_t bytes;
-
-	put_config(&config);
-	bytes = 24 + (16 + config.used) + (16 + CPUID_BYTES) +
-		(16 + 8 + 8) + (16 + 8 + 16) + (16 + 8) + 16;
-	buffer_free(&config);
-	return bytes;
 }
 
 #endif

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 /* Memory that is brought into being before its content comes. */
-#include "migration_fixture.h"
+#include "vm_fixture.h"
+
+#include <unistd.h>
 
 #include "migration/ahead.h"
 
