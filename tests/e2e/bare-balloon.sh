@@ -42,11 +42,6 @@ in_use() {
 	echo $((_kb * 1024))
 }
 
-# is WHAT A B
-is() {
-	[ "$2" = "$3" ] || fail "$1: $2, not $3"
-}
-
 at_least() {
 	[ "$2" -ge "$3" ] || fail "$1: $2 is less than $3"
 	pass "$1: $2 is at least $3"

@@ -33,11 +33,6 @@ end() {
 	end_of_vm "$1" 20 || fail "power-off: status $?"
 }
 
-# is WHAT A B
-is() {
-	[ "$2" = "$3" ] || fail "$1: $2, not $3"
-}
-
 huge() {
 	"$AEROSTAT" status --control "$1.sock" --json | jq -r .huge_bytes
 }

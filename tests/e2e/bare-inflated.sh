@@ -46,11 +46,6 @@ actual() {
 	balloon_of "$1" .actual
 }
 
-# is WHAT A B
-is() {
-	[ "$2" = "$3" ] || fail "$1: $2, not $3"
-}
-
 keeps() {
 	[ "$(actual "$1")" = $(($2 * MIB)) ]
 }

@@ -370,6 +370,11 @@ under_way() {
 	[ "${_sent:-0}" -ge "$2" ]
 }
 
+# is NAME A B: A = B.
+is() {
+	[ "$2" = "$3" ] || fail "$1: $2, not $3"
+}
+
 # at_least NAME A B: A >= B.
 at_least() {
 	[ "$2" -ge "$3" ] || fail "$1: $2 is less than $3"
