@@ -16,6 +16,14 @@
 #define WRITE_MOST 512	  /* bytes at a time, to what may be slow */
 #define LAST_WORDS_MS 200 /* for a reader, when the machine ends */
 
+/* A socket never makes its writer wait. Return: false when it has no room */
+static bool send_at_once(struct console *console, uint8_t byte)
+{
+	return console->listen_fd >= 0 &&
+	       send(console->out_fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL) ==
+		       1;
+}
+
 /* The guest's byte; called under the device lock. */
 static void on_output(void *owner, uint8_t byte)
 {
@@ -23,6 +31,8 @@ static void on_output(void *owner, uint8_t byte)
 	uint32_t used = console->output_head - console->output_tail;
 
 	if (console->out_fd < 0 || used == CONSOLE_OUTPUT)
+		return;
+	if (!used && send_at_once(console, byte))
 		return;
 	console->output[console->output_head++ % CONSOLE_OUTPUT] = byte;
 	if (!used)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Where the serial port ends: the terminal, a file, a Unix socket or nowhere.
- * The main loop reads and writes. A vCPU leaves its bytes in a buffer and never
- * waits for a reader: what does not fit is lost.
+ * A vCPU sends its bytes itself as long as the socket takes them at once, which
+ * spares two switches of threads a byte. What it does not take, or another kind of
+ * end might make it wait for, goes into a buffer that the main loop passes on: a
+ * vCPU never waits for a reader. What does not fit is lost.
  */
 #ifndef MACHINE_CONSOLE_H
 #define MACHINE_CONSOLE_H
