@@ -5,6 +5,15 @@
 . "${0%/*}/lib.sh"
 
 MOVES=${1:-20}
+SCHED_OTHER=0
+SCHED_BATCH=3
+
+# policy VM THREAD: how its thread of that name is scheduled (proc(5), stat).
+policy() {
+	for _task in "/proc/$(cat "$1.pid")"/task/*; do
+		[ "$(cat "$_task/comm")" != "$2" ] || cut -d ' ' -f 41 "$_task/stat"
+	done
+}
 
 [ -n "${BARE:-}" ] || fail "no bare guest"
 start_vm vm0 --kernel "$BARE" --memory 128M
@@ -32,9 +41,19 @@ done
 pass "$MOVES moves of a writing guest, memory intact after each"
 pass "last: $(figure "$to" .pages_sent) pages in $(figure "$to" '.rounds | length') rounds"
 
+# Guests come before a move, those of the machine that it makes as well.
 # A paused guest stays paused, and is asked nothing.
 "$AEROSTAT" pause --control "$to.sock" || fail "pause"
-move "$to" paused --verify
+begin_move "$to" paused --verify --bandwidth 8M
+wait_for 20 under_way "$to" 1 || fail "the move does not move"
+is "policy of the source" "$(policy "$to" migration)" $SCHED_BATCH
+is "policy of the destination" "$(policy paused incoming)" $SCHED_BATCH
+for vm in "$to" paused; do
+	for thread in vcpu0 device aerostat; do
+		is "policy of $thread of $vm" "$(policy "$vm" $thread)" $SCHED_OTHER
+	done
+done
+end_move "$to" paused
 [ "$(state paused)" = paused ] || fail "it runs there"
 [ "$(figure paused .hints_received)" = 0 ] || fail "a paused guest hinted"
 "$AEROSTAT" resume --control paused.sock || fail "resume"
