@@ -2,9 +2,11 @@
 /* One end of a migration's connection. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/utsname.h>
@@ -16,11 +18,16 @@
 #include "migration/channel.h"
 
 #define NS_PER_SECOND 1000000000ull
+#define NS_PER_MS 1000000ull
 #define PACE_SLICE_NS 5000000 /* 5 ms */
+/* A reader takes this in no time that matters. */
+#define SETTLED_BYTES (128 << 10)
+#define SETTLE_SLICE_NS 100000
 /* Less than this is copied sooner than lent. */
 #define LEND_MIN (64u << 10)
 /* Pages on their way through the pipe; as much as an ordinary user may have. */
 #define LEND_PIPE (1 << 20)
+#define READ_MOST (256u << 10)
 /* Of a Unix socket: what the kernel lets us have of it, which is less. The more
  * is under way, the less often both ends wait for each other. */
 #define SEND_BUFFER (4 << 20)
@@ -70,6 +77,18 @@ void channel_set_patience(struct channel *channel, unsigned int ms)
 		   sizeof(patience));
 	setsockopt(channel->fd, SOL_SOCKET, SO_RCVTIMEO, &patience,
 		   sizeof(patience));
+}
+
+void channel_settle(struct channel *channel, unsigned int ms)
+{
+	const struct timespec slice = { .tv_nsec = SETTLE_SLICE_NS };
+	uint64_t until = now_ns() + ms * NS_PER_MS;
+	int under_way;
+
+	while (ioctl(channel->fd, SIOCOUTQ, &under_way) == 0 &&
+	       under_way > SETTLED_BYTES && now_ns() < until &&
+	       !atomic_load(&channel->broken))
+		nanosleep(&slice, NULL);
 }
 
 void channel_linger(struct channel *channel)
@@ -347,21 +366,27 @@ static size_t take_ahead(struct channel *channel, void *to, size_t length)
 	return some;
 }
 
-/* A long read takes along the few bytes behind, if they are there: one system
- * call for each PAGES record instead of three. */
+/*
+ * A long read takes along the few bytes behind, if they are there: one system
+ * call for each PAGES record instead of three. It is done in pieces: the kernel
+ * of a host may copy as long as bytes come, and run nobody else on that CPU.
+ */
 int channel_read(struct channel *channel, void *to, size_t length,
 		 struct error *err)
 {
 	size_t done = take_ahead(channel, to, length);
 
 	while (done < length) {
+		size_t some = length - done < READ_MOST ? length - done :
+							  READ_MOST;
+		bool last = some == length - done;
 		struct iovec parts[2] = {
-			{ (char *)to + done, length - done },
+			{ (char *)to + done, some },
 			{ channel->ahead, CHANNEL_AHEAD },
 		};
 		struct msghdr message = {
 			.msg_iov = parts,
-			.msg_iovlen = length > CHANNEL_AHEAD ? 2 : 1,
+			.msg_iovlen = last && length > CHANNEL_AHEAD ? 2 : 1,
 		};
 		ssize_t rc = recvmsg(channel->fd, &message, 0);
 

@@ -51,6 +51,10 @@ void channel_close(struct channel *channel);
 /* How long a read or write may go without progress. */
 void channel_set_patience(struct channel *channel, unsigned int ms);
 
+/* Wait until the peer has taken nearly all that was sent, for at most @ms: what
+ * is under way is not to be waited for later. */
+void channel_settle(struct channel *channel, unsigned int ms);
+
 /* Tell the peer that nothing more comes, and read what it still sends, for at
  * most a second: so that it gets to what it was told last. */
 void channel_linger(struct channel *channel);

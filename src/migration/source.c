@@ -24,6 +24,7 @@
 #define NS_PER_MS 1000000ull
 #define REFUSAL_MS 200
 #define RESIDENT_MS 1000
+#define SETTLE_MS 200
 /* Before anything was measured: stop, state and hand-over. */
 #define FIXED_GUESS_MS 30
 
@@ -366,6 +367,9 @@ static int hand_over(struct migration_source *source, struct error *err)
 {
 	struct stream_loaded loaded;
 
+	/* What the destination has not taken yet would be time that the guest
+	 * stands still. */
+	channel_settle(&source->channel, SETTLE_MS);
 	set_state(source, MIGRATION_STOPPING);
 	source->stopped_ns = migration_now_ns();
 	if (source->ops->stop(source->guest, err) < 0)

@@ -276,6 +276,19 @@ int channel_read(struct channel *channel, void *to, size_t length,
 	return 0;
 }
 
+static bool is_settled(void *of)
+{
+	const struct pipe *pipe = of;
+
+	return !pipe->used || pipe->ended || pipe->deaf;
+}
+
+void channel_settle(struct channel *channel, unsigned int ms)
+{
+	coroutine_wait(is_settled, pipe_from(channel->fd),
+		       world.now + ms * NS_PER_MS);
+}
+
 static bool has_ended(void *of)
 {
 	struct pipe *pipe = of;

@@ -4,7 +4,9 @@
 #include "unit.h"
 
 #include <pthread.h>
+#include <linux/sockios.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -13,6 +15,10 @@
 
 #define LENT_BYTES (64u << 10) /* the least that is lent */
 #define MANY_BYTES (9u << 20)  /* more than socket and pipe hold together */
+
+#define SETTLING_BYTES (1 << 20)
+#define SETTLED_MOST (128 << 10)
+#define FOR_EVER_MS 100000000u
 
 static const struct iovec nothing;
 
@@ -171,6 +177,54 @@ static void test_peer_that_is_gone(void **state)
 	pair_delete(&pair);
 }
 
+static int under_way(const struct pair *pair)
+{
+	int bytes = -1;
+
+	assert_int_equal(ioctl(pair->from.fd, SIOCOUTQ, &bytes), 0);
+	return bytes;
+}
+
+static void *read_all(void *argument)
+{
+	struct pair *pair = argument;
+	char part[4096];
+	size_t i;
+
+	for (i = 0; i < SETTLING_BYTES / sizeof(part); i++)
+		channel_read(&pair->to, part, sizeof(part), NULL);
+	return NULL;
+}
+
+/* However late its reader begins; one that does not is not waited for. */
+static void test_settling(void **state)
+{
+	struct pair pair = pair_new();
+	struct iovec part = { pair.pages, SETTLING_BYTES };
+	pthread_t reader;
+
+	assert_int_equal(channel_write(&pair.from, &part, 1, NULL), 0);
+	channel_settle(&pair.from, 1);
+	assert_true(under_way(&pair) >= SETTLING_BYTES);
+	assert_int_equal(pthread_create(&reader, NULL, read_all, &pair), 0);
+	channel_settle(&pair.from, FOR_EVER_MS);
+	assert_true(under_way(&pair) <= SETTLED_MOST);
+	pthread_join(reader, NULL);
+	pair_delete(&pair);
+}
+
+static void test_settling_of_a_broken_channel(void **state)
+{
+	struct pair pair = pair_new();
+	struct iovec part = { pair.pages, SETTLING_BYTES };
+
+	assert_int_equal(channel_write(&pair.from, &part, 1, NULL), 0);
+	channel_break(&pair.from);
+	channel_settle(&pair.from, FOR_EVER_MS);
+	assert_true(under_way(&pair) >= SETTLING_BYTES);
+	pair_delete(&pair);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -181,6 +235,8 @@ int main(void)
 		cmocka_unit_test(test_more_than_the_pipe_holds),
 		cmocka_unit_test(test_break_while_pages_wait),
 		cmocka_unit_test(test_peer_that_is_gone),
+		cmocka_unit_test(test_settling),
+		cmocka_unit_test(test_settling_of_a_broken_channel),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
