@@ -2,6 +2,7 @@
 """One move of bench/migration: the guest's memory is laid out, it moves, and every
 word it holds is compared. And what the host says of itself meanwhile."""
 
+import glob
 import os
 import socket
 import subprocess
@@ -17,6 +18,8 @@ SETTLE_SECONDS = 0.3  # of a guest's life looked at behind a move
 CALM_SECONDS = 1.0  # and before it
 SPARE_MIB = 256
 QUIET_CORES = 0.2
+BALLOON, F_REPORTING = 5, 5  # virtio's numbers
+REPORT_SECONDS = 4
 
 COLUMNS = [
     "scenario", "memory_mib", "round", "place", "warm_up", "monitor", "version", "hinting",
@@ -156,6 +159,24 @@ def wait_until_quiet(patience):
             return busy
 
 
+def host_reports_free_pages():
+    """Is it a guest whose balloon reports them?"""
+    for device in glob.glob("/sys/bus/virtio/devices/*"):
+        with open(f"{device}/device", encoding="ascii") as number, \
+                open(f"{device}/features", encoding="ascii") as features:
+            if int(number.read(), 16) == BALLOON and features.read()[F_REPORTING] == "1":
+                return True
+    return False
+
+
+def await_reports():
+    """What machines that have ended left free is reported two seconds later, and all
+    CPUs stand still meanwhile for up to 30 ms at a time, again and again: let that be
+    over. The memory of touch() is reported when the move has long ended."""
+    if host_reports_free_pages():
+        time.sleep(REPORT_SECONDS)
+
+
 def touch(copy, mib):
     """A host may be a guest itself, whose host has taken back what is free here:
     have it bring memory about before somebody's time counts."""
@@ -212,6 +233,7 @@ def longest_gap(signs, since, until):
 
 def move(source, destination, path, beat_ms, touch_now):
     """Return: figures of one move"""
+    await_reports()
     source.console.command(f"beat {beat_ms}")
     time.sleep(CALM_SECONDS)
     calm = time.monotonic()
