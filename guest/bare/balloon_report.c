@@ -25,6 +25,7 @@
 #define HINTS_PER_KICK 16
 #define PAGES_PER_STEP 256 /* written of a block */
 #define TAKEN_SEED 0x7a6b5c4d00000000ull
+#define SPIN_MICROSECONDS 500
 #define TOKEN_COMMAND 0 /* that of a hint is its first page */
 
 static struct report_driver standard;
@@ -41,6 +42,7 @@ static struct {
 	uint64_t every, most;
 	/* Microseconds: of this report, and what those before it took. */
 	uint64_t began, last_return, before;
+	uint64_t last_kick; /* microseconds */
 } hinting;
 
 /* Each command has its own word while it is on the way: there are as many as
@@ -171,6 +173,7 @@ static void reclaim(void)
 static void kick(void)
 {
 	hinting.unkicked = 0;
+	hinting.last_kick = clock_microseconds();
 	virtio_kick(&balloon_driver.device,
 		    &balloon_driver.queue[BALLOON_FREE_PAGE]);
 }
@@ -270,6 +273,22 @@ static void send_block(void)
 		note_hint();
 }
 
+/* For as long as it takes a device that is at it. A sleep here would be the
+ * greater part of a report. */
+static bool waits_for_device(void)
+{
+	const struct vring_driver *ring =
+		&balloon_driver.queue[BALLOON_FREE_PAGE].ring;
+
+	uint64_t now;
+
+	if (ring->free == ring->size)
+		return false;
+	now = clock_microseconds();
+	return now - hinting.last_return < SPIN_MICROSECONDS ||
+	       now - hinting.last_kick < SPIN_MICROSECONDS;
+}
+
 bool report_step(void)
 {
 	__le32 *word = NULL;
@@ -298,7 +317,7 @@ bool report_step(void)
 	case REPORT_STEP_NOTHING:
 		if (hinting.unkicked)
 			kick(); /* room comes when the device looks */
-		break;
+		return waits_for_device();
 	}
 	return false;
 }
