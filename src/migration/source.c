@@ -399,6 +399,16 @@ static int connect_to(struct migration_source *source, const char *uri,
 	return 0;
 }
 
+/* The log is armed, and the guest begins to report, while the destination makes
+ * its machine. */
+static int set_up(struct migration_source *source, struct error *err)
+{
+	if (introduce(source, err) < 0 || source_arm(source, err) < 0)
+		return -1;
+	source_ask_report(source);
+	return expect(source, STREAM_READY, NULL, 0, err);
+}
+
 static int move(struct migration_source *source, const char *uri,
 		struct error *err)
 {
@@ -411,16 +421,14 @@ static int move(struct migration_source *source, const char *uri,
 				      BACKING_HUGETLB;
 	if (atomic_load(&source->cancel))
 		return error_set(err, "cancelled");
-	/* The log is armed while the destination makes its machine. */
-	if (introduce(source, err) < 0 || source_arm(source, err) < 0 ||
-	    expect(source, STREAM_READY, NULL, 0, err) < 0)
+	if (set_up(source, err) < 0)
 		return -1;
 	pthread_mutex_lock(&source->lock);
 	source->status.setup_ms =
 		(migration_now_ns() - source->started_ns) / NS_PER_MS;
 	pthread_mutex_unlock(&source->lock);
 	set_state(source, MIGRATION_ACTIVE);
-	if (source_report(source, err) < 0 ||
+	if (source_await_report(source, err) < 0 ||
 	    source_work_in_report(source, err) < 0 ||
 	    iterate(source, err) < 0)
 		return -1;

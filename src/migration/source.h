@@ -78,7 +78,8 @@ struct migration_round {
 struct migration_status {
 	enum migration_state state;
 	char error[512]; /* why it failed, "" otherwise */
-	uint64_t total_ms, downtime_ms, setup_ms, report_ms;
+	uint64_t total_ms, downtime_ms, setup_ms;
+	uint64_t report_ms; /* it was waited for, behind the set-up */
 	uint64_t ram_bytes, bytes_sent, bytes_received;
 	uint64_t pages_sent, pages_hinted, pages_absent, pages_zero;
 	uint64_t hints_received, hints_late, hints_rejected;

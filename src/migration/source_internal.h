@@ -29,9 +29,11 @@ int source_arm(struct migration_source *source, struct error *err);
  * Return: pages written, or -1 with @err */
 int64_t source_sync_log(struct migration_source *source, struct error *err);
 
-/* Ask the guest for its free pages, and wait for as long as that pays.
- * Return: 0 (also when it cannot be asked), or -1 with @err */
-int source_report(struct migration_source *source, struct error *err);
+/* Ask the guest for its free pages, if it can be asked. The log is armed. */
+void source_ask_report(struct migration_source *source);
+
+/* Wait for them for as long as that pays. Return: 0, or -1 with @err */
+int source_await_report(struct migration_source *source, struct error *err);
 
 /**
  * source_work_in_report() - Before the first page is sent

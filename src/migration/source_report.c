@@ -77,7 +77,14 @@ static void look_at_sample(struct migration_source *source,
 	log_debug("migration", "the guest zeroes what it hints");
 }
 
-int source_report(struct migration_source *source, struct error *err)
+void source_ask_report(struct migration_source *source)
+{
+	source->reporting = source->free_pages && source->options.hinting &&
+			    source->free_pages->ops->start(source->free_pages,
+							   &source->hinted);
+}
+
+int source_await_report(struct migration_source *source, struct error *err)
 {
 	struct free_page_progress progress = { 0 };
 	struct report_wait_stats stats = { 0 };
@@ -85,11 +92,8 @@ int source_report(struct migration_source *source, struct error *err)
 	uint64_t hints = 0, told = started, accepting = 0;
 	bool looked = false;
 
-	if (!source->free_pages || !source->options.hinting ||
-	    !source->free_pages->ops->start(source->free_pages,
-					    &source->hinted))
+	if (!source->reporting)
 		return 0;
-	source->reporting = true;
 	do {
 		source->free_pages->ops->wait(source->free_pages,
 					      looked ? REPORT_LOOK_MS :
