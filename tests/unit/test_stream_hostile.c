@@ -137,8 +137,8 @@ MAKER(pages_over_the_end, pages_bad(FRAMES - 1, 2, 16 + 8192))
 MAKER(pages_that_wrap, pages_bad(1ull << 52, 1, 16 + 4096))
 MAKER(pages_that_wrap_to_the_start, pages_bad(UINT64_MAX, 2, 16 + 8192))
 MAKER(pages_whose_count_wraps, pages_bad(0, (1ull << 52) + 1, 16 + 4096))
-/* 16 + count * 4096 is 16 + 4096 in 64 bits. */
-MAKER(pages_whose_length_wraps, pages_bad(0, 1ull << 52 | 1, 16 + 4096))
+/* 16 + count * 4096 is 16 in 64 bits. */
+MAKER(pages_whose_length_wraps, pages_bad(0, 1ull << 52, 16))
 MAKER(pages_of_all_there_is, pages_bad(0, 1, UINT64_MAX))
 
 static void zero_bad(uint64_t first, uint64_t count)
