@@ -319,15 +319,17 @@ static void test_cancelled_by_another_thread(void **state)
 static void script_cancel_slow(struct world *w, enum moment moment,
 			       unsigned int nth)
 {
-	if (moment == AT_START)
-		w->line.cancel = w->line.recorded.used + 1;
+	/* Behind READY: the line stands still. */
+	if (moment != AT_WAIT)
+		return;
+	w->line.cancel = w->line.recorded.used + 1;
+	w->progress.state = FREE_PAGE_COMPLETE;
 }
 
 static void test_cancelled_while_paced(void **state)
 {
 	struct world *w = hinting_world(script_cancel_slow);
 
-	w->cannot_report = true;
 	write_run(w, 0, 500, 1);
 	w->source.options.bandwidth = 4096 * 4;
 	world_run(w);
