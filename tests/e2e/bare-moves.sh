@@ -8,11 +8,12 @@ MOVES=${1:-20}
 SCHED_OTHER=0
 SCHED_BATCH=3
 
-# policy VM THREAD: how its thread of that name is scheduled (proc(5), stat).
+# policy VM THREAD: how its threads of that name are scheduled (proc(5), stat). A
+# sanitizer has one too, by the name of the program.
 policy() {
 	for _task in "/proc/$(cat "$1.pid")"/task/*; do
 		[ "$(cat "$_task/comm")" != "$2" ] || cut -d ' ' -f 41 "$_task/stat"
-	done
+	done | sort -u
 }
 
 [ -n "${BARE:-}" ] || fail "no bare guest"
