@@ -170,7 +170,7 @@ SCENARIOS = {
 }
 
 counts = {"passed": 0, "failed": 0, "skipped": 0}
-failures = {}                   # name of what failed: its end
+failures = []  # names of what failed, and their ends
 lock = threading.Lock()
 
 
@@ -187,9 +187,9 @@ def count(kind, number=1):
 def failed(name, lines, number=1):
     """Said now, and once more at the end, where a reader of the log looks first."""
     count("failed", number)
-    failures[name] = lines[-25:]
+    failures.append((name, lines[-25:]))
     say(f"{name}: FAILED; its end:")
-    for line in failures[name]:
+    for line in lines[-25:]:
         say(f"    {line}")
 
 
@@ -394,7 +394,7 @@ def main():
     if "model" in what:
         jobs.insert(0, (models, full))
     two_at_a_time(jobs)
-    for name, lines in failures.items():
+    for name, lines in failures:
         print("\n    ".join([f"failed: {name}", *lines]))
     print(f"{counts['passed']} passed, {counts['failed']} failed, "
           f"{counts['skipped']} skipped", flush=True)

@@ -41,8 +41,7 @@ static struct {
 	bool taking_used;	 /* its hint came back */
 	uint64_t every, most;
 	/* Microseconds: of this report, and what those before it took. */
-	uint64_t began, last_return, before;
-	uint64_t last_kick; /* microseconds */
+	uint64_t began, last_return, last_kick, before;
 } hinting;
 
 /* Each command has its own word while it is on the way: there are as many as
@@ -279,7 +278,6 @@ static bool waits_for_device(void)
 {
 	const struct vring_driver *ring =
 		&balloon_driver.queue[BALLOON_FREE_PAGE].ring;
-
 	uint64_t now;
 
 	if (ring->free == ring->size)

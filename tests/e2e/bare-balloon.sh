@@ -42,11 +42,6 @@ in_use() {
 	echo $((_kb * 1024))
 }
 
-at_least() {
-	[ "$2" -ge "$3" ] || fail "$1: $2 is less than $3"
-	pass "$1: $2 is at least $3"
-}
-
 # ------------------------------------------------------------ choices ---
 
 # choice HINTS REPORTS STATISTICS PROTOCOL [WORD...]: boots with these words and

@@ -16,7 +16,7 @@
 #define LENT_BYTES (64u << 10) /* the least that is lent */
 #define MANY_BYTES (9u << 20)  /* more than socket and pipe hold together */
 
-#define SETTLING_BYTES (1 << 20)
+#define SETTLING_BYTES (192 << 10) /* any host lets a socket hold that */
 #define SETTLED_MOST (128 << 10)
 #define FOR_EVER_MS 100000000u
 
