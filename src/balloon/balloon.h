@@ -123,8 +123,8 @@ struct balloon_statistics {
 struct balloon_host_ops {
 	/* Give back the memory of @runs runs of pages in RAM (each in one
 	 * region; ascending), at most BALLOON_RUNS. All is done when it
-	 * returns: either the guest's buffer is returned then (R24), or what
-	 * was held may be deflated. Failure is the host's to count; the guest
+	 * returns: either the guest's buffer is returned then (R24), or the
+	 * pages may be deflated. Failure is the host's to count; the guest
 	 * is acknowledged all the same. */
 	void (*discard)(void *host, const struct page_run *run,
 			unsigned int runs);

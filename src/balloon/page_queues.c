@@ -7,7 +7,9 @@
  *
  * The pages of a drain are gathered in a set, so that the host hears of runs
  * instead of single pages; the buffers are returned after it has heard of all
- * of them ("discard strictly before used", R24), but for what is held (hold.c).
+ * of them ("discard strictly before used", R24), but for what is held (hold.c)
+ * and for numbers of pages that the driver may not use before it has told us: it
+ * fills its next buffer while we discard.
  */
 #include "balloon/balloon_internal.h"
 
@@ -132,20 +134,44 @@ static void tell_deflated(struct balloon *balloon)
 					       first_part(balloon, &rest));
 }
 
-/* The end of a drain: tell of what was gathered, then return the buffers. */
-static void finish(struct balloon *balloon, enum balloon_queue index,
-		   unsigned int taken, void (*tell)(struct balloon *balloon))
+/*
+ * A driver that has one buffer of numbers on the way, as Linux's, waits for each.
+ * The pages of this one come back by a deflate (V3), and that is served when this
+ * drain is through, as a reset is.
+ */
+static bool acknowledges_first(const struct balloon *balloon,
+			       enum balloon_queue index)
+{
+	return index == BALLOON_INFLATE &&
+	       balloon_has_feature(balloon, VIRTIO_BALLOON_F_MUST_TELL_HOST) &&
+	       !balloon_has_feature(balloon, BALLOON_F_PAGE_RANGES);
+}
+
+static void acknowledge(struct balloon *balloon, enum balloon_queue index,
+			unsigned int taken)
 {
 	unsigned int i;
 
-	if (!balloon->broken)
-		tell(balloon);
-	page_set_clear(&balloon->run_pages);
 	if (balloon->broken)
 		return;
 	for (i = 0; i < taken; i++)
 		virtqueue_push(&balloon->queue[index], balloon->heads[i], 0);
 	balloon_publish(balloon, index);
+}
+
+/* The end of a drain: tell of what was gathered, and return the buffers. */
+static void finish(struct balloon *balloon, enum balloon_queue index,
+		   unsigned int taken, void (*tell)(struct balloon *balloon))
+{
+	bool first = acknowledges_first(balloon, index);
+
+	if (first)
+		acknowledge(balloon, index, taken);
+	if (!balloon->broken)
+		tell(balloon);
+	page_set_clear(&balloon->run_pages);
+	if (!first)
+		acknowledge(balloon, index, taken);
 }
 
 static bool drain_frames(struct balloon *balloon, enum balloon_queue index,

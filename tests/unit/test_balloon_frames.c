@@ -8,6 +8,8 @@
 #include <pthread.h>
 
 #define F(address) ((uint32_t)((address) / PAGE))
+#define MUST_TELL (1ull << VIRTIO_BALLOON_F_MUST_TELL_HOST)
+#define RANGES (1ull << BALLOON_F_PAGE_RANGES)
 
 static void test_inflate_coalesces_over_buffers(void **state)
 {
@@ -65,6 +67,42 @@ static void test_inflate_carries_nothing_over(void **state)
 	assert_run(fx.discarded[0], 700, 1);
 	assert_run(fx.discarded[1], 702, 1);
 	assert_true(page_set_is_empty(&fx.balloon.run_pages));
+}
+
+/* V3: the driver fills its next buffer while we discard, if it may not use the
+ * pages of this one before it has told us. */
+static void test_acknowledged_before_discarded(void **state)
+{
+	static const struct {
+		uint64_t features;
+		unsigned int first;
+	} rows[] = {
+		{ HINT, 0 },
+		{ HINT | MUST_TELL, 1 },
+		{ HINT | MUST_TELL | RANGES, 0 },
+	};
+	const uint32_t frames[] = { 700, 900 };
+	const struct vring_segment range = { 700 * PAGE, PAGE };
+	struct balloon_options options = fx_options();
+	struct vring_driver *ring = &fx.ring[BALLOON_INFLATE];
+	unsigned int i;
+
+	fx_teardown(state);
+	options.must_tell_host = options.page_ranges = true;
+	fx_init(options);
+	for (i = 0; i < ARRAY_SIZE(rows); i++) {
+		balloon_reset(&fx.balloon);
+		fx_activate(rows[i].features);
+		fx.discards = fx.calls = fx.acknowledged_first = 0;
+		if (rows[i].features & RANGES)
+			vring_driver_add(ring, &range, 0, 1, 0);
+		else
+			fx_send_frames(BALLOON_INFLATE, frames, 2);
+		assert_int_equal(fx_serve_and_reap(BALLOON_INFLATE), 1);
+		assert_int_equal(fx.calls, 1);
+		assert_int_equal(fx.acknowledged_first, rows[i].first);
+		assert_int_equal(fx.interrupts[BALLOON_INFLATE], i + 1);
+	}
 }
 
 static void test_inflate_is_cut_where_regions_meet(void **state)
@@ -303,6 +341,7 @@ int main(void)
 		UNIT(test_inflate_coalesces_over_buffers),
 		UNIT(test_inflate_of_many_runs),
 		UNIT(test_inflate_carries_nothing_over),
+		UNIT(test_acknowledged_before_discarded),
 		UNIT(test_inflate_is_cut_where_regions_meet),
 		UNIT(test_inflate_of_frames_outside_ram),
 		UNIT(test_inflate_array_over_segments),
