@@ -158,21 +158,26 @@ bool page_set_contains(const struct page_set *set, uint64_t page)
 	return set->words[page / WORD_BITS] >> (page % WORD_BITS) & 1;
 }
 
+static inline uint64_t add_word(struct page_set *set, uint64_t w, uint64_t mask)
+{
+	uint64_t old = set->words[w], added = mask & ~old;
+
+	/* One store, which a reader of word_without() may meet. */
+	__atomic_store_n(&set->words[w], old | mask, __ATOMIC_RELAXED);
+	/* Most words of a hint are whole, and new. */
+	return added == ~0ull ? WORD_BITS : popcount(added);
+}
+
 uint64_t page_set_add(struct page_set *set, struct page_run run)
 {
 	uint64_t end = run.first + run.count;
 	uint64_t grown = 0;
-	uint64_t b, w, mask;
+	uint64_t b, w;
 
 	if (!run.count)
 		return 0;
-	for (w = run.first / WORD_BITS; w <= (end - 1) / WORD_BITS; w++) {
-		mask = mask_in(w, run.first, end);
-		grown += popcount(mask & ~set->words[w]);
-		/* One store, which a reader of word_without() may meet. */
-		__atomic_store_n(&set->words[w], set->words[w] | mask,
-				 __ATOMIC_RELAXED);
-	}
+	for (w = run.first / WORD_BITS; w <= (end - 1) / WORD_BITS; w++)
+		grown += add_word(set, w, mask_in(w, run.first, end));
 	for (b = run.first / PAGE_SET_BLOCK; b <= (end - 1) / PAGE_SET_BLOCK;
 	     b++)
 		mark_block(set, b);
