@@ -593,6 +593,8 @@ void balloon_device_view(struct balloon_device *device,
 
 	memset(view, 0, sizeof(*view));
 	view->size = balloon_device_size(device);
+	/* What `actual` counts may be about to be discarded: the call waits. */
+	device_thread_call(&device->thread, call_view, &call);
 	view->discarded = atomic_load(&device->discarded);
 	view->discard_errors = atomic_load(&device->discard_errors);
 	view->discard_kept = atomic_load(&device->kept);
@@ -602,7 +604,6 @@ void balloon_device_view(struct balloon_device *device,
 	view->config_interrupts =
 		atomic_load(&device->traffic.config_interrupts);
 	view->queue_interrupts = atomic_load(&device->traffic.queue_interrupts);
-	device_thread_call(&device->thread, call_view, &call);
 	scoped_lock(device->lock);
 	view->offered = device->virtio.offered;
 	view->driver = device->virtio.status & VIRTIO_CONFIG_S_DRIVER_OK;

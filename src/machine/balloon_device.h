@@ -117,7 +117,8 @@ void balloon_device_set_target(struct balloon_device *device, uint32_t pages);
 /* Any thread, at once. */
 struct balloon_size balloon_device_size(const struct balloon_device *device);
 
-/* Any thread; waits for the device thread, never for the guest. */
+/* Any thread; waits for the device thread, never for the guest. What `actual` was
+ * told of is discarded, or held, in the counts. */
 void balloon_device_view(struct balloon_device *device,
 			 struct balloon_view *view);
 

@@ -240,7 +240,7 @@ json_t *qmp_answer_status(struct machine *machine)
 {
 	const struct machine_config *config;
 	struct backing_usage usage;
-	json_t *answer = json_object();
+	json_t *answer = json_object(), *about;
 
 	if (!machine) {
 		put_text(answer, "state",
@@ -248,6 +248,7 @@ json_t *qmp_answer_status(struct machine *machine)
 		return answer;
 	}
 	config = &machine->config;
+	about = balloon(machine); /* first: it waits for what is discarded */
 	json_object_set_new(answer, "name", qmp_string(config->name));
 	put_text(answer, "state", machine_state_name(machine_state(machine)));
 	put(answer, "ram_bytes", machine->memory.size);
@@ -257,7 +258,7 @@ json_t *qmp_answer_status(struct machine *machine)
 	put_text(answer, "backing", backing_kind_name(config->backing));
 	put(answer, "cpus", config->cpus);
 	json_object_set_new(answer, "exits", exits(machine));
-	json_object_set_new(answer, "balloon", balloon(machine));
+	json_object_set_new(answer, "balloon", about);
 	return answer;
 }
 

@@ -9,6 +9,7 @@
 #include <linux/pci_regs.h>
 #include <linux/virtio_config.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <unistd.h>
 
 #include "base/endian.h"
@@ -461,6 +462,50 @@ static void test_held_pages_and_a_reset(void **state)
 	assert_int_equal(*content(), 0xaa);
 }
 
+/* ------------------------------------------------------------- its view --- */
+
+static sem_t discarding;
+
+/* A drain whose buffer is back already, until somebody asks. */
+static void discard_slowly(void *argument)
+{
+	struct balloon_device *device = argument;
+	bool asked = false;
+
+	sem_post(&discarding);
+	while (!asked) {
+		sched_yield();
+		pthread_mutex_lock(&device->thread.lock);
+		asked = device->thread.calls;
+		pthread_mutex_unlock(&device->thread.lock);
+	}
+	atomic_fetch_add(&device->discarded, 5);
+}
+
+static void *drain_slowly(void *argument)
+{
+	struct balloon_device *device = argument;
+
+	device_thread_call(&device->thread, discard_slowly, device);
+	return NULL;
+}
+
+/* Who has seen `actual` sees what was discarded for it, too. */
+static void test_a_view_waits_for_what_is_discarded(void **state)
+{
+	struct balloon_view view;
+	pthread_t thread;
+
+	sem_init(&discarding, 0, 0);
+	assert_int_equal(pthread_create(&thread, NULL, drain_slowly,
+					&machine.here), 0);
+	sem_wait(&discarding);
+	balloon_device_view(&machine.here, &view);
+	assert_int_equal(view.discarded, 5);
+	pthread_join(thread, NULL);
+	sem_destroy(&discarding);
+}
+
 /* ----------------------------------- memory that is there before its use --- */
 
 #define BLOCK 512u
@@ -569,6 +614,7 @@ int main(void)
 		UNIT(test_held_pages_of_a_driver_that_has_gone),
 		UNIT(test_held_pages_that_are_deflated),
 		UNIT(test_held_pages_and_a_reset),
+		UNIT(test_a_view_waits_for_what_is_discarded),
 		UNIT(test_what_was_asked_back_is_there),
 		UNIT(test_what_was_asked_back_silently_is_there),
 		UNIT(test_what_a_guest_takes_by_itself_comes_at_its_touch),
