@@ -176,7 +176,6 @@ static void finish_frames(void)
 	for (i = 0; i < adjust->count && adjust->state == INFLATING; i++) {
 		frame = frame_number(i);
 		guest_set_state(frame, PAGE_BALLOON);
-		world.guest.page[frame].discarded = !waits(frame);
 		if (!waits(frame))
 			check_discarded(frame, adjust->moves);
 	}

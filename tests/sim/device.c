@@ -26,6 +26,8 @@ static void discard(struct host *host, struct page_run run)
 
 	if (backing_discard(&host->memory, run, &gone) < 0)
 		gone = run;
+	else if (host == world.here)
+		guest_lost(run);
 	edge();
 	if (!fault(FAULT_DISCARD_NOT_MARKED))
 		guest_memory_mark_dirty(&host->memory,

@@ -39,6 +39,19 @@ void guest_write(unsigned int frame, uint32_t version)
 	world.guest.page[frame].discarded = false;
 }
 
+void guest_lost(struct page_run run)
+{
+	uint64_t frame;
+
+	for (frame = run.first; frame < run.first + run.count; frame++)
+		switch (world.guest.page[frame].state) {
+		case PAGE_INFLATING:
+		case PAGE_BALLOON:
+		case PAGE_DEFLATING:
+			world.guest.page[frame].discarded = true;
+		}
+}
+
 void *guest_own(unsigned int frame, unsigned int at)
 {
 	host_wrote(world.here, frame);

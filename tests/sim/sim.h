@@ -323,6 +323,8 @@ void guest_fill(struct host *host, unsigned int frame, uint32_t version);
 void *guest_own(unsigned int frame, unsigned int at);
 bool page_filled(const void *page, uint32_t version);
 void guest_write(unsigned int frame, uint32_t version);
+/* Its host has discarded these; they read as zero, if they are in the balloon. */
+void guest_lost(struct page_run run);
 void guest_set_state(unsigned int frame, enum page_state state);
 /* A frame in that state, at random; or -1. */
 int guest_any(enum page_state state);
