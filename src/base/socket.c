@@ -4,6 +4,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -30,26 +31,56 @@ static int unix_address(const char *path, struct sockaddr_un *address,
 	return 0;
 }
 
+/* A peer that does not answer is given up before a person does: also one that
+ * listens and accepts nobody.
+ * Return: 0, or an errno */
+static int connect_soon(int fd, const void *address, socklen_t length)
+{
+	struct timeval limit = { .tv_sec = CONNECT_SECONDS };
+	int errnum = 0;
+
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	if (connect(fd, address, length) < 0)
+		errnum = errno == EINPROGRESS || errno == EAGAIN ? ETIMEDOUT :
+								   errno;
+	limit.tv_sec = 0;
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	return errnum;
+}
+
 int socket_connect_unix(const char *path, struct error *err)
 {
 	struct sockaddr_un address;
 	cleanup_fd int fd = -1;
+	int errnum;
 
 	if (unix_address(path, &address, err) < 0)
 		return -1;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return error_set_errno(err, errno, "socket");
-	if (connect(fd, (void *)&address, sizeof(address)) < 0)
-		return error_set_errno(err, errno, "cannot connect to %s",
+	errnum = connect_soon(fd, &address, sizeof(address));
+	if (errnum)
+		return error_set_errno(err, errnum, "cannot connect to %s",
 				       path);
 	return steal_fd(&fd);
+}
+
+/* Does a process listen there? A full backlog says so as well. */
+static bool is_served(const struct sockaddr_un *address)
+{
+	cleanup_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC |
+						    SOCK_NONBLOCK, 0);
+
+	return fd >= 0 &&
+	       (connect(fd, (const void *)address, sizeof(*address)) == 0 ||
+		errno == EAGAIN);
 }
 
 int socket_listen_unix(const char *path, struct error *err)
 {
 	struct sockaddr_un address;
-	cleanup_fd int fd = -1, probe = -1;
+	cleanup_fd int fd = -1;
 	struct stat info;
 
 	if (unix_address(path, &address, err) < 0)
@@ -58,8 +89,7 @@ int socket_listen_unix(const char *path, struct error *err)
 		if (!S_ISSOCK(info.st_mode))
 			return error_set(err, "%s is there and is not a "
 					 "socket", path);
-		probe = socket_connect_unix(path, NULL);
-		if (probe >= 0)
+		if (is_served(&address))
 			return error_set(err, "%s is in use by another "
 					 "process", path);
 		unlink(path);
@@ -107,14 +137,6 @@ static struct addrinfo *resolve(const char *address, int flags,
 	return found;
 }
 
-/* A host that does not answer is given up before a person does. */
-static void limit_connect(int fd)
-{
-	struct timeval limit = { .tv_sec = CONNECT_SECONDS };
-
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-}
-
 static void set_option(int fd, int level, int option)
 {
 	int on = 1;
@@ -151,13 +173,14 @@ int socket_connect_tcp(const char *address, struct error *err)
 		return -1;
 	for (next = found; next && fd < 0; next = next->ai_next) {
 		fd = socket(next->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		limit_connect(fd);
-		if (fd >= 0 &&
-		    connect(fd, next->ai_addr, next->ai_addrlen) == 0)
+		if (fd < 0) {
+			errnum = errno;
+			continue;
+		}
+		errnum = connect_soon(fd, next->ai_addr, next->ai_addrlen);
+		if (!errnum)
 			break;
-		errnum = errno == EINPROGRESS ? ETIMEDOUT : errno;
-		if (fd >= 0)
-			close(fd);
+		close(fd);
 		fd = -1;
 	}
 	freeaddrinfo(found);

@@ -14,6 +14,8 @@
  * Return: the socket, or -1 with @err
  */
 int socket_listen_unix(const char *path, struct error *err);
+
+/* Both connecting calls give up after 10 seconds. */
 int socket_connect_unix(const char *path, struct error *err);
 
 /* @address: "HOST:PORT", IPv6 hosts in brackets.

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/buffer.h"
@@ -300,6 +301,30 @@ static void test_unix_socket(void **state)
 	unlink(path);
 }
 
+/* A process that listens and accepts nobody, its backlog full: it serves the
+ * path, and who connects is not kept for ever. */
+static void test_unix_socket_of_a_process_that_stands_still(void **state)
+{
+	const char *path = path_of("still");
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct error err = { "" };
+	int still, first;
+
+	strcpy(address.sun_path, path);
+	still = socket(AF_UNIX, SOCK_STREAM, 0);
+	assert_int_equal(bind(still, (void *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(still, 0), 0);
+	first = socket_connect_unix(path, &err);
+	assert_true(first >= 0);
+	assert_int_equal(socket_listen_unix(path, &err), -1);
+	assert_non_null(strstr(err.message, "in use"));
+	assert_int_equal(socket_connect_unix(path, &err), -1);
+	assert_non_null(strstr(err.message, "timed out"));
+	close(first);
+	close(still);
+	unlink(path);
+}
+
 static void test_unix_paths_that_cannot_be(void **state)
 {
 	const char *file = path_of("file");
@@ -394,6 +419,8 @@ int main(void)
 		cmocka_unit_test(test_errors_that_are_too_long),
 		cmocka_unit_test(test_cleanup),
 		cmocka_unit_test(test_unix_socket),
+		cmocka_unit_test(
+			test_unix_socket_of_a_process_that_stands_still),
 		cmocka_unit_test(test_unix_paths_that_cannot_be),
 		cmocka_unit_test(test_tcp_socket),
 		cmocka_unit_test(test_tcp_addresses_that_cannot_be),
