@@ -349,8 +349,11 @@ static int read_state(struct destination *d, uint64_t length,
 	return d->ops->load_state(d->host, kind, instance, &reader, err);
 }
 
-static int read_waiting(uint64_t length, struct error *err)
+static int read_waiting(struct destination *d, uint64_t length,
+			struct error *err)
 {
+	if (go_to_step(d, STEP_MEMORY, STREAM_WAITING, err) < 0)
+		return -1;
 	return length ? bad_record(STREAM_WAITING, "is not empty", err) : 0;
 }
 
@@ -410,7 +413,7 @@ static int receive(struct destination *d, bool *run, struct error *err)
 			rc = read_verify(d, length, err);
 			break;
 		case STREAM_WAITING:
-			rc = read_waiting(length, err);
+			rc = read_waiting(d, length, err);
 			break;
 		case STREAM_END:
 			return read_end(d, length, run, err);

@@ -25,6 +25,8 @@
 #define REFUSAL_MS 200
 #define RESIDENT_MS 1000
 #define SETTLE_MS 200
+/* A few times within the destination's patience. */
+#define SILENT_NS (5 * 1000000000ull)
 /* Before anything was measured: stop, state and hand-over. */
 #define FIXED_GUESS_MS 30
 
@@ -159,6 +161,24 @@ static int expect(struct migration_source *source, uint32_t type, void *payload,
 		return error_set(err, "the destination answered with record "
 				 "%#x instead of %#x", got, type);
 	return channel_read(&source->channel, payload, length, err);
+}
+
+bool source_is_silent(struct migration_source *source, uint64_t now)
+{
+	if (source->channel.sent != source->heard_bytes) {
+		source->heard_bytes = source->channel.sent;
+		source->heard_ns = now;
+	}
+	return now - source->heard_ns >= SILENT_NS;
+}
+
+int source_keep_alive(struct migration_source *source, uint64_t now,
+		      struct error *err)
+{
+	if (!source_is_silent(source, now))
+		return 0;
+	return channel_write_record(&source->channel, STREAM_WAITING, NULL, 0,
+				    err);
 }
 
 int source_arm(struct migration_source *source, struct error *err)

@@ -18,6 +18,14 @@ uint64_t migration_now_ns(void);
 int source_send_pages(struct migration_source *source, bool last,
 		      struct error *err);
 
+/* Has the destination heard nothing for some seconds, as of @now? It gives up
+ * after CHANNEL_PATIENCE_SECONDS. To be asked again and again. */
+bool source_is_silent(struct migration_source *source, uint64_t now);
+
+/* A WAITING record if so. Return: 0, or -1 with @err */
+int source_keep_alive(struct migration_source *source, uint64_t now,
+		      struct error *err);
+
 /* VERIFY records over every page that matters to the guest. */
 int source_send_hashes(struct migration_source *source, struct error *err);
 

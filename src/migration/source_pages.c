@@ -321,11 +321,10 @@ static void clip_to_region(const struct guest_memory *memory,
 		run->count = length >> GUEST_PAGE_SHIFT;
 }
 
-static void tell(struct pass *pass)
+static void tell(struct pass *pass, uint64_t now)
 {
 	struct migration_source *source = pass->source;
 	struct migration_status *status = &source->status;
-	uint64_t now = migration_now_ns();
 	uint64_t bytes = source->channel.sent - pass->window_bytes;
 	uint64_t ns = now - pass->window_ns;
 
@@ -369,6 +368,7 @@ static int send_all(struct pass *pass, struct error *err)
 	struct migration_source *source = pass->source;
 	uint64_t from = 0, longest = longest_run(source);
 	struct page_run run;
+	uint64_t now;
 
 	while (page_set_next_run_without(&source->to_send, &source->hinted,
 					 from, longest, &run)) {
@@ -381,7 +381,11 @@ static int send_all(struct pass *pass, struct error *err)
 		from = run.first + run.count;
 		source->pages_done += run.count;
 		pass->left -= run.count;
-		tell(pass);
+		now = migration_now_ns();
+		tell(pass, now);
+		/* Pages that are zero say nothing, however many. */
+		if (source_keep_alive(source, now, err) < 0)
+			return -1;
 	}
 	return flush(pass, err);
 }
@@ -420,7 +424,7 @@ int source_send_pages(struct migration_source *source, bool last,
 	rc = send_all(&pass, err);
 	if (rc == 0 && last)
 		rc = send_absent(&pass, err);
-	tell(&pass);
+	tell(&pass, migration_now_ns());
 	return rc;
 }
 
@@ -465,7 +469,8 @@ int source_send_hashes(struct migration_source *source, struct error *err)
 			le64_make(XXH3_64bits(host, run.count
 							    << GUEST_PAGE_SHIFT)),
 		};
-		if (hashes.count == STREAM_RUNS_MAX &&
+		if ((hashes.count == STREAM_RUNS_MAX ||
+		     source_is_silent(source, migration_now_ns())) &&
 		    flush_hashes(source, &hashes, err) < 0)
 			return -1;
 		from = run.first + run.count;

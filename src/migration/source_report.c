@@ -19,7 +19,6 @@
 
 #define NS_PER_MS 1000000ull
 #define REPORT_LOOK_MS 20
-#define WAITING_EVERY_NS (5 * 1000000000ull)
 #define REPORT_FIRST_LOOK_MS 2
 #define SAMPLE_MIN_PAGES 512
 
@@ -29,17 +28,6 @@ static void note_report(struct migration_source *source,
 	scoped_lock(&source->lock);
 	source->status.hints_received = progress->hints;
 	source->status.hints_rejected = progress->rejected;
-}
-
-/* So that the destination does not take the wait for a dead source. */
-static int tell_waiting(struct migration_source *source, uint64_t now,
-			uint64_t *told, struct error *err)
-{
-	if (now - *told < WAITING_EVERY_NS)
-		return 0;
-	*told = now;
-	return channel_write_record(&source->channel, STREAM_WAITING, NULL, 0,
-				    err);
 }
 
 /* Does the guest zero what it hints? Such pages exist and are zero. */
@@ -89,7 +77,7 @@ int source_await_report(struct migration_source *source, struct error *err)
 	struct free_page_progress progress = { 0 };
 	struct report_wait_stats stats = { 0 };
 	uint64_t started = migration_now_ns(), moved = started, now;
-	uint64_t hints = 0, told = started, accepting = 0;
+	uint64_t hints = 0, accepting = 0;
 	bool looked = false;
 
 	if (!source->reporting)
@@ -117,7 +105,7 @@ int source_await_report(struct migration_source *source, struct error *err)
 		 * the log is off. */
 		stats.link_rate = source->zeroing ? 0 :
 						    source->options.bandwidth;
-		if (tell_waiting(source, now, &told, err) < 0)
+		if (source_keep_alive(source, now, err) < 0)
 			return -1;
 	} while (policy_should_wait(&stats) && !atomic_load(&source->cancel));
 	source->report_complete = progress.state == FREE_PAGE_COMPLETE;

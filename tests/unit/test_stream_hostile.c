@@ -420,8 +420,8 @@ static void test_what_is_refused(void **state)
 	forget();
 }
 
-/* Section 1 gives an order within step 4; section 4 says that a WAITING is
- * empty. */
+/* Section 1 gives an order within step 4, and a WAITING its place before it;
+ * section 4 says that it is empty. */
 static void test_what_is_out_of_order(void **state)
 {
 	struct answers answers;
@@ -437,6 +437,14 @@ static void test_what_is_out_of_order(void **state)
 	put_start();
 	put_record(STREAM_WAITING, 5);
 	put_zeroes(5);
+	put_finish();
+	answers = receive(stream.data, stream.used);
+	check_refused(&answers);
+	forget();
+
+	put_start();
+	put_one_state();
+	put_record(STREAM_WAITING, 0);
 	put_finish();
 	answers = receive(stream.data, stream.used);
 	check_refused(&answers);
