@@ -384,6 +384,9 @@ unsigned int machine_take_events(struct machine *machine)
 	events = atomic_exchange(&machine->events, 0);
 	if (machine->state == MACHINE_MOVED)
 		events &= ~guests;
+	/* A machine that ends is not reset first, and nobody may wait for it. */
+	if (events & (MACHINE_EVENT_POWEROFF | MACHINE_EVENT_FAILED))
+		events &= ~MACHINE_EVENT_RESET;
 	machine->powered_off |= events & MACHINE_EVENT_POWEROFF;
 	machine->resetting |= events & MACHINE_EVENT_RESET;
 	return events;
