@@ -131,10 +131,10 @@ static void load_queues(struct balloon_device *device,
 }
 
 static int load_balloon(struct balloon_device *device,
-			struct buffer_reader *from, bool *broken,
-			struct error *err)
+			struct buffer_reader *from, struct error *err)
 {
 	struct balloon_state state;
+	bool broken;
 
 	state.num_pages = buffer_get_u32(from);
 	state.actual = buffer_get_u32(from);
@@ -145,10 +145,12 @@ static int load_balloon(struct balloon_device *device,
 	state.cmd_reg = buffer_get_u32(from);
 	state.cmd_id_reg = buffer_get_u32(from);
 	state.sign_due = buffer_get_u32(from);
-	*broken = buffer_get_u32(from);
+	broken = buffer_get_u32(from);
 	if (from->failed || balloon_load(&device->balloon, &state) < 0)
 		return error_set(err, "state of the balloon is cut short or "
 				 "holds a value that cannot be");
+	/* Until the driver resets it; a second move must know as well. */
+	device->balloon.broken = broken;
 	return 0;
 }
 
@@ -170,7 +172,7 @@ int balloon_device_load(struct balloon_device *device,
 {
 	struct load_call call = { .device = device };
 	uint64_t offered = buffer_get_u64(from);
-	bool broken, active;
+	bool active;
 
 	if (offered != device->virtio.offered)
 		return error_set(err, "the balloon offered features %#llx "
@@ -184,9 +186,9 @@ int balloon_device_load(struct balloon_device *device,
 	device->features = device->virtio.accepted & offered;
 	active = device->virtio.activated;
 	pthread_mutex_unlock(device->lock);
-	if (load_balloon(device, from, &broken, err) < 0)
+	if (load_balloon(device, from, err) < 0)
 		return -1;
-	if (active && !broken)
+	if (active)
 		device_thread_call(&device->thread, call_load, &call);
 	return 0;
 }

@@ -269,18 +269,23 @@ static void test_d7_the_status_is_zero_behind_all_else(void **state)
 	assert_int_equal(bits(device), 0);
 }
 
-static void move(void)
+static void move_on(struct balloon_device *from, struct balloon_device *to)
 {
 	struct buffer record = { 0 };
 	struct buffer_reader reader;
 
-	device_thread_quiesce(&machine.here.thread);
-	assert_int_equal(balloon_device_save(&machine.here, &record, NULL), 0);
-	create(&machine.there);
+	device_thread_quiesce(&from->thread);
+	assert_int_equal(balloon_device_save(from, &record, NULL), 0);
+	create(to);
 	reader = (struct buffer_reader){ record.data, record.used, false };
-	assert_int_equal(balloon_device_load(&machine.there, &reader, NULL), 0);
+	assert_int_equal(balloon_device_load(to, &reader, NULL), 0);
 	assert_int_equal(reader.left, 0);
 	buffer_free(&record);
+}
+
+static void move(void)
+{
+	move_on(&machine.here, &machine.there);
 }
 
 static void test_d8_done_on_arrival(void **state)
@@ -320,6 +325,38 @@ static void test_d9_the_record_carries_the_report(void **state)
 	acknowledge(there, STOP);
 	assert_int_equal(device_register(there, BALLOON_CMD_ID_REG),
 			 before.report_id + 1);
+}
+
+/* What broke it may be gone from memory meanwhile; the buffers that were in the
+ * ring are not, and must not be served a second time. */
+static void test_a_broken_device_stays_broken_over_two_moves(void **state)
+{
+	struct balloon_device *here = &machine.here, *there = &machine.there;
+	struct vring_driver *ring = &machine.ring[BALLOON_INFLATE];
+	struct balloon_view view;
+	uint16_t index;
+
+	begin_driver(here);
+	send(here, BALLOON_INFLATE, PAGE_AT / 4096);
+	*(uint8_t *)ram(&machine.memory, PAGE_AT, 1) = 0x55;
+	index = ring->avail->idx;
+	ring->avail->idx = index + 1000;
+	here->virtio.ops->kick(here, 0);
+	do
+		balloon_device_view(here, &view);
+	while (!view.broken);
+	ring->avail->idx = index;
+	move_on(here, there);
+	balloon_device_destroy(here);
+	move_on(there, here);
+	here->virtio.ops->kick(here, 0);
+	balloon_device_view(here, &view);
+	assert_true(view.broken);
+	assert_int_equal(*(uint8_t *)ram(&machine.memory, PAGE_AT, 1), 0x55);
+	/* Its driver's reset mends it. */
+	set_status(&here->virtio, 0);
+	balloon_device_view(here, &view);
+	assert_false(view.broken);
 }
 
 static void test_m1_discarded_pages_are_in_the_log(void **state)
@@ -606,6 +643,7 @@ int main(void)
 		UNIT(test_d7_the_status_is_zero_behind_all_else),
 		UNIT(test_d8_done_on_arrival),
 		UNIT(test_d9_the_record_carries_the_report),
+		UNIT(test_a_broken_device_stays_broken_over_two_moves),
 		UNIT(test_m1_discarded_pages_are_in_the_log),
 		UNIT(test_held_pages_wait_no_longer_than_a_while),
 		UNIT(test_held_pages_wait_over_a_pause),
