@@ -127,20 +127,25 @@ static const struct balloon_host_ops host_ops = {
 
 /* ------------------------------------------------ the device thread --- */
 
-void balloon_device_activate(struct balloon_device *device,
-			     const struct virtqueue_layout *layout,
-			     const struct virtqueue_state *state)
+static void look_at_all(struct balloon_device *device)
 {
 	unsigned int queue;
 
-	balloon_activate(&device->balloon, device->features, layout, state,
-			 VIRTIO_DEVICE_MAX_QUEUES);
 	for (queue = 0; queue < BALLOON_QUEUES; queue++) {
 		int index = balloon_queue_number(&device->balloon, queue);
 
 		if (index >= 0)
 			device_thread_look(&device->thread, index);
 	}
+}
+
+void balloon_device_activate(struct balloon_device *device,
+			     const struct virtqueue_layout *layout,
+			     const struct virtqueue_state *state)
+{
+	balloon_activate(&device->balloon, device->features, layout, state,
+			 VIRTIO_DEVICE_MAX_QUEUES);
+	look_at_all(device);
 }
 
 void balloon_device_copy_layouts(const struct balloon_device *device,
@@ -161,6 +166,8 @@ static void on_posted(void *owner)
 	struct balloon_device *device = owner;
 	enum virtio_device_event event;
 
+	if (atomic_exchange(&device->bus_given, false))
+		look_at_all(device);
 	if (atomic_exchange(&device->acknowledged, false))
 		balloon_acknowledged(&device->balloon);
 	pthread_mutex_lock(device->lock);
@@ -187,6 +194,8 @@ static bool on_kicked(void *owner, unsigned int index)
 	unsigned int queue;
 	bool more;
 
+	if (!atomic_load(&device->bus))
+		return false;
 	for (queue = 0; queue < BALLOON_QUEUES; queue++)
 		if (balloon_queue_number(&device->balloon, queue) == (int)index)
 			break;
@@ -290,9 +299,23 @@ static void on_notify_moved(void *owner, uint64_t address)
 	device->notify_at = address;
 }
 
+/* Linux takes the bus before a kexec, whose kernel uses all memory before it
+ * resets the device: where the rings were may be anything. */
+static void on_bus_changed(void *owner, bool given)
+{
+	struct balloon_device *device = owner;
+
+	atomic_store(&device->bus, given);
+	if (!given)
+		return;
+	atomic_store(&device->bus_given, true);
+	device_thread_post(&device->thread);
+}
+
 static const struct virtio_pci_ops pci_ops = {
 	.signal = on_signal,
 	.notify_moved = on_notify_moved,
+	.bus_changed = on_bus_changed,
 };
 
 /* --------------------------------------------------- free_page_source --- */
@@ -320,12 +343,17 @@ static void fill_progress(const struct balloon_device *device,
 		progress->sample.count = 0;
 }
 
+/* A guest that stands still does not, nor one that took the bus. */
+static bool can_answer(struct balloon_device *device)
+{
+	return !device->thread.quiet && atomic_load(&device->bus);
+}
+
 static void call_start(void *argument)
 {
 	struct report_call *call = argument;
 
-	/* A guest that stands still answers nothing. */
-	call->started = !call->device->thread.quiet &&
+	call->started = can_answer(call->device) &&
 			balloon_report_start(&call->device->balloon,
 					     call->hinted) == 0;
 }
@@ -506,8 +534,7 @@ static void call_statistics(void *argument)
 {
 	struct balloon_device *device = argument;
 
-	/* A guest that stands still answers nothing. */
-	if (!device->thread.quiet)
+	if (can_answer(device))
 		balloon_request_statistics(&device->balloon);
 }
 

@@ -72,6 +72,8 @@ struct balloon_device {
 	struct balloon_statistics statistics; /* under report_lock */
 	struct timespec statistics_time;      /* when they came; monotonic */
 
+	atomic_bool bus;	  /* it may touch the guest's memory */
+	atomic_bool bus_given;	  /* anew: buffers may wait in its rings */
 	atomic_bool acknowledged; /* the driver wrote cmd_reg */
 	_Atomic uint64_t discarded, discard_errors, kept, populated;
 	struct {

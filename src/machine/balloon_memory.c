@@ -3,10 +3,8 @@
  * What a machine's balloon does to memory, on the device thread: pages are
  * given back, and parts of huge pages wait for the rest (src/balloon/hold.c).
  */
-#include <linux/pci_regs.h>
 #include <string.h>
 
-#include "base/cleanup.h"
 #include "base/log.h"
 #include "machine/balloon_device_internal.h"
 #include "memory/backing.h"
@@ -110,14 +108,6 @@ void balloon_memory_returned(void *host, struct page_run run)
 		populate(device, run);
 }
 
-/* A driver that may have gone has lost the bus: Linux takes it from the devices
- * before a kexec, whose kernel uses all memory before it resets them. */
-static bool has_bus(struct balloon_device *device)
-{
-	scoped_lock(device->lock);
-	return device->pci.pci.config[PCI_COMMAND] & PCI_COMMAND_MASTER;
-}
-
 void balloon_memory_inflated(struct balloon_device *device)
 {
 	uint64_t now, at;
@@ -141,7 +131,8 @@ void balloon_memory_expired(void *owner)
 {
 	struct balloon_device *device = owner;
 
-	if (has_bus(device))
+	/* A driver that may have gone has taken the bus. */
+	if (atomic_load(&device->bus))
 		balloon_flush(&device->balloon);
 	else
 		balloon_forget(&device->balloon);

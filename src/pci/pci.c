@@ -55,7 +55,13 @@ unsigned int pci_device_add_capability(struct pci_device *device, uint8_t id,
 void pci_device_decode(struct pci_device *device)
 {
 	bool on = device->config[PCI_COMMAND] & PCI_COMMAND_MEMORY;
+	bool master = device->config[PCI_COMMAND] & PCI_COMMAND_MASTER;
 	unsigned int bar;
+
+	if (master != device->master) {
+		device->master = master;
+		device->ops->master_changed(device, master);
+	}
 
 	for (bar = 0; bar < PCI_DEVICE_BARS; bar++) {
 		unsigned int at = PCI_BASE_ADDRESS_0 + 4 * bar;

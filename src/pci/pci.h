@@ -20,6 +20,8 @@ struct pci_device_ops {
 	/* A BAR is decoded at @address now, or no longer (0). */
 	void (*bar_moved)(struct pci_device *device, unsigned int bar,
 			  uint64_t address);
+	/* It may read and write memory from now on, or no longer. */
+	void (*master_changed)(struct pci_device *device, bool on);
 	void (*bar_read)(struct pci_device *device, unsigned int bar,
 			 uint64_t offset, void *to, unsigned int length);
 	void (*bar_write)(struct pci_device *device, unsigned int bar,
@@ -38,6 +40,7 @@ struct pci_device {
 	uint8_t writable[PCI_CONFIG_SIZE]; /* which bits software may write */
 	uint32_t bar_size[PCI_DEVICE_BARS]; /* power of two, 0: no such BAR */
 	uint64_t bar_at[PCI_DEVICE_BARS];   /* where decoded, 0: not */
+	bool master; /* as the command register says */
 	uint8_t capabilities_end;
 	const struct pci_device_ops *ops; /* NULL: nothing but configuration */
 };

@@ -54,7 +54,8 @@ static void raise_vector(struct virtio_pci *pci, uint16_t vector)
 {
 	const struct msix_entry *entry;
 
-	if (vector >= VIRTIO_PCI_VECTORS ||
+	/* A message is a write: without the bus there is none. */
+	if (vector >= VIRTIO_PCI_VECTORS || !pci->pci.master ||
 	    !(msix_control(pci) & PCI_MSIX_FLAGS_ENABLE))
 		return;
 	if (vector_masked(pci, vector)) {
@@ -399,6 +400,13 @@ static void bar_moved(struct pci_device *device, unsigned int bar,
 						 0);
 }
 
+static void master_changed(struct pci_device *device, bool on)
+{
+	struct virtio_pci *pci = to_virtio_pci(device);
+
+	pci->ops->bus_changed(pci->owner, on);
+}
+
 /* ------------------------------------------ configuration space --- */
 
 /* The window into BAR 0 through configuration space (4.1.4.9). */
@@ -453,6 +461,7 @@ static void config_written(struct pci_device *device, unsigned int offset,
 
 static const struct pci_device_ops pci_ops = {
 	.bar_moved = bar_moved,
+	.master_changed = master_changed,
 	.bar_read = bar_read,
 	.bar_write = bar_write,
 	.config_written = config_written,

@@ -16,6 +16,9 @@ struct virtio_pci_ops {
 	void (*signal)(void *owner, uint64_t address, uint32_t data);
 	/* Queue q is kicked by 2-byte writes at @address + q * 4; 0: nowhere */
 	void (*notify_moved)(void *owner, uint64_t address);
+	/* The driver gave the bus, or took it: without it the device must not
+	 * touch memory, its rings included. */
+	void (*bus_changed)(void *owner, bool given);
 };
 
 struct msix_entry {

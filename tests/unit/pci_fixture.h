@@ -33,7 +33,8 @@ static struct virtio_device device;
 static struct virtio_pci pci;
 
 /* What came out. */
-static unsigned int signals, kicks, moves, changes;
+static unsigned int signals, kicks, moves, status_changes;
+static bool bus_given;
 static uint64_t signal_address, notify_at;
 static uint32_t signal_data;
 static uint16_t kicked;
@@ -46,7 +47,7 @@ static inline bool accepts(void *owner, uint64_t features)
 
 static inline void status_changed(void *owner)
 {
-	changes++;
+	status_changes++;
 }
 
 static inline void config_read(void *owner, uint32_t offset, void *to,
@@ -98,14 +99,22 @@ static inline void on_notify_moved(void *owner, uint64_t address)
 	notify_at = address;
 }
 
+static inline void on_bus_changed(void *owner, bool given)
+{
+	assert_int_not_equal(given, bus_given);
+	bus_given = given;
+}
+
 static const struct virtio_pci_ops pci_ops = {
 	.signal = on_signal,
 	.notify_moved = on_notify_moved,
+	.bus_changed = on_bus_changed,
 };
 
 static inline int pci_setup(void **state)
 {
-	signals = kicks = moves = changes = 0;
+	signals = kicks = moves = status_changes = 0;
+	bus_given = false;
 	notify_at = 0;
 	memset(config, 0, sizeof(config));
 	memset(&bus, 0, sizeof(bus));
@@ -194,8 +203,10 @@ static inline void msix_set(unsigned int vector, uint64_t address,
 	mmio_write(at + 12, masked, 4);
 }
 
+/* As a driver does, which has the device signal. */
 static inline void msix_enable(uint16_t flags)
 {
+	cfg_write(PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
 	cfg_write(pci.msix_cap + PCI_MSIX_FLAGS, flags, 2);
 }
 

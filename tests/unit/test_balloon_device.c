@@ -153,6 +153,7 @@ static void set_bus_master(struct balloon_device *device, bool on)
 	pthread_mutex_lock(&machine.lock);
 	device->pci.pci.config[PCI_COMMAND] =
 		PCI_COMMAND_MEMORY | (on ? PCI_COMMAND_MASTER : 0);
+	pci_device_decode(&device->pci.pci);
 	pthread_mutex_unlock(&machine.lock);
 }
 
@@ -477,6 +478,37 @@ static void test_held_pages_of_a_driver_that_has_gone(void **state)
 	assert_false(marked(&machine.memory, HELD_AT, 1));
 }
 
+/* Its rings are the next kernel's memory: nothing that makes the device look at
+ * them may, until the bus is given anew. */
+static void test_rings_of_a_driver_that_has_gone(void **state)
+{
+	struct vring_segment segment = { WORD_AT, 4 };
+	struct vring_driver *ring = &machine.ring[BALLOON_INFLATE];
+	struct balloon_device *device = &machine.here;
+	uint8_t *page = ram(&machine.memory, PAGE_AT, 1);
+	uint64_t token;
+
+	begin_driver(device);
+	set_bus_master(device, false);
+	*page = 0x55;
+	le32_store(ram(&machine.memory, WORD_AT, 4), PAGE_AT / 4096);
+	assert_int_equal(vring_driver_add(ring, &segment, 1, 0, 0), 0);
+	device->virtio.ops->kick(device, 0);
+	device_thread_quiesce(&device->thread);
+	device_thread_resume(&device->thread);
+	settle(device);
+	assert_false(start(device));
+	settle(device);
+	assert_false(vring_driver_take_used(ring, &token, NULL));
+	assert_int_equal(*page, 0x55);
+
+	set_bus_master(device, true);
+	while (!vring_driver_take_used(ring, &token, NULL))
+		sched_yield();
+	settle(device);
+	assert_int_equal(*page, 0);
+}
+
 static void test_held_pages_that_are_deflated(void **state)
 {
 	struct balloon_device *device = begin_holding(false);
@@ -650,6 +682,7 @@ int main(void)
 		UNIT(test_held_pages_go_when_the_guest_stops),
 		UNIT(test_held_pages_of_hugetlb_stay),
 		UNIT(test_held_pages_of_a_driver_that_has_gone),
+		UNIT(test_rings_of_a_driver_that_has_gone),
 		UNIT(test_held_pages_that_are_deflated),
 		UNIT(test_held_pages_and_a_reset),
 		UNIT(test_a_view_waits_for_what_is_discarded),

@@ -231,6 +231,24 @@ static void test_isr(void **state)
 	assert_int_equal(mmio_read(BARS + ISR, 1), 0);
 }
 
+/* A message is a write to memory. */
+static void test_no_message_without_the_bus(void **state)
+{
+	msix_enable(PCI_MSIX_FLAGS_ENABLE);
+	assert_true(bus_given);
+	msix_set(3, 0xfee01000, 0x41, false);
+	device.queue[1].vector = 3;
+	cfg_write(PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	assert_false(bus_given);
+	virtio_pci_queue_interrupt(&pci, 1);
+	assert_int_equal(signals, 0);
+	cfg_write(PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
+	virtio_pci_queue_interrupt(&pci, 1);
+	assert_int_equal(signals, 1);
+	virtio_pci_reset(&pci);
+	assert_false(bus_given);
+}
+
 static void test_masked_vectors_wait(void **state)
 {
 	common_set(VIRTIO_PCI_COMMON_MSIX, 2, 2);
@@ -390,6 +408,7 @@ int main(void)
 		TEST(test_device_configuration),
 		TEST(test_vectors),
 		TEST(test_isr),
+		TEST(test_no_message_without_the_bus),
 		TEST(test_masked_vectors_wait),
 		TEST(test_function_mask),
 		TEST(test_every_vector_after_a_move),
