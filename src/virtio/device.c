@@ -49,8 +49,9 @@ void virtio_device_set_status(struct virtio_device *device, uint8_t status)
 	if (device->reset_pending)
 		return;
 	if (!status) {
-		/* Nothing to wait for when no thread serves the device. */
-		if (!device->activated) {
+		/* Before ACKNOWLEDGE there is nothing to take back. From then
+		 * on the driver may write to the device's configuration. */
+		if (!device->status) {
 			virtio_device_clear(device);
 			return;
 		}

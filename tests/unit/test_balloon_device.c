@@ -270,6 +270,26 @@ static void test_d7_the_status_is_zero_behind_all_else(void **state)
 	assert_int_equal(bits(device), 0);
 }
 
+/* A driver may write before DRIVER_OK (D35); its successor does not read it. */
+static void test_a_reset_before_driver_ok(void **state)
+{
+	struct balloon_device *device = &machine.here;
+	uint8_t word[4];
+
+	set_status(&device->virtio, VIRTIO_CONFIG_S_ACKNOWLEDGE |
+					    VIRTIO_CONFIG_S_DRIVER);
+	le32_store(word, 777);
+	device->virtio.ops->config_write(
+		device, offsetof(struct virtio_balloon_config, actual), word,
+		sizeof(word));
+	set_status(&device->virtio, 0);
+	settle(device);
+	assert_int_equal(device->virtio.status, 0);
+	assert_int_equal(device_register(device,
+					 offsetof(struct virtio_balloon_config,
+						  actual)), 0);
+}
+
 static void move_on(struct balloon_device *from, struct balloon_device *to)
 {
 	struct buffer record = { 0 };
@@ -673,6 +693,7 @@ int main(void)
 		UNIT(test_d1_each_request_moves_the_generation),
 		UNIT(test_d3_a_start_hears_of_the_acknowledgement),
 		UNIT(test_d7_the_status_is_zero_behind_all_else),
+		UNIT(test_a_reset_before_driver_ok),
 		UNIT(test_d8_done_on_arrival),
 		UNIT(test_d9_the_record_carries_the_report),
 		UNIT(test_a_broken_device_stays_broken_over_two_moves),

@@ -43,7 +43,11 @@ static void test_status_and_generation(void **state)
 	assert_int_equal(common(VIRTIO_PCI_COMMON_STATUS, 1), 1);
 	common_set(VIRTIO_PCI_COMMON_STATUS, 3, 1);
 	assert_int_equal(common(VIRTIO_PCI_COMMON_STATUS, 1), 3);
+	assert_int_equal(status_changes, 0);
 	common_set(VIRTIO_PCI_COMMON_STATUS, 0, 1);
+	assert_int_equal(status_changes, 1);
+	assert_int_equal(common(VIRTIO_PCI_COMMON_STATUS, 1), 3);
+	virtio_device_reset_done(&device);
 	assert_int_equal(common(VIRTIO_PCI_COMMON_STATUS, 1), 0);
 	virtio_pci_config_interrupt(&pci);
 	assert_int_not_equal(common(VIRTIO_PCI_COMMON_CFGGENERATION, 1),
@@ -143,6 +147,7 @@ static void test_queue_that_does_not_exist(void **state)
 static void test_queue_while_a_reset_is_pending(void **state)
 {
 	device.activated = true;
+	device.status = VIRTIO_CONFIG_S_DRIVER_OK;
 	common_set(VIRTIO_PCI_COMMON_STATUS, 0, 1);
 	assert_true(device.reset_pending);
 	common_set(VIRTIO_PCI_COMMON_Q_DESCLO, 0x1000, 4);
