@@ -600,16 +600,23 @@ static void call_view(void *argument)
 			&balloon->config.free_page_hint_cmd_id);
 }
 
+/* Bytes beside a balloon of @pages, which a guest or a stream has named. */
+static uint64_t bytes_beside(const struct balloon_device *device,
+			     uint32_t pages)
+{
+	uint64_t size = device->memory->size;
+	uint64_t inside = (uint64_t)pages << GUEST_PAGE_SHIFT;
+
+	return inside < size ? size - inside : 0;
+}
+
 struct balloon_size balloon_device_size(const struct balloon_device *device)
 {
 	const struct balloon *balloon = &device->balloon;
-	uint64_t size = device->memory->size;
 
 	return (struct balloon_size){
-		size - ((uint64_t)atomic_load(&balloon->config.num_pages)
-			<< GUEST_PAGE_SHIFT),
-		size - ((uint64_t)atomic_load(&balloon->config.actual)
-			<< GUEST_PAGE_SHIFT),
+		bytes_beside(device, atomic_load(&balloon->config.num_pages)),
+		bytes_beside(device, atomic_load(&balloon->config.actual)),
 	};
 }
 

@@ -553,6 +553,19 @@ static void test_held_pages_and_a_reset(void **state)
 
 /* ------------------------------------------------------------- its view --- */
 
+/* `actual` is whatever the guest wrote. */
+static void test_a_guest_that_has_more_in_its_balloon_than_it_has(void **state)
+{
+	struct balloon_device *device = &machine.here;
+
+	atomic_store(&device->balloon.config.actual, UINT32_MAX);
+	balloon_device_set_target(device, MEMORY / 4096 + 1);
+	assert_int_equal(balloon_device_size(device).actual, 0);
+	assert_int_equal(balloon_device_size(device).target, 0);
+	atomic_store(&device->balloon.config.actual, MEMORY / 4096 - 1);
+	assert_int_equal(balloon_device_size(device).actual, 4096);
+}
+
 static sem_t discarding;
 
 /* A drain whose buffer is back already, until somebody asks. */
@@ -706,6 +719,7 @@ int main(void)
 		UNIT(test_rings_of_a_driver_that_has_gone),
 		UNIT(test_held_pages_that_are_deflated),
 		UNIT(test_held_pages_and_a_reset),
+		UNIT(test_a_guest_that_has_more_in_its_balloon_than_it_has),
 		UNIT(test_a_view_waits_for_what_is_discarded),
 		UNIT(test_what_was_asked_back_is_there),
 		UNIT(test_what_was_asked_back_silently_is_there),
