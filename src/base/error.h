@@ -10,7 +10,7 @@
 #define BASE_ERROR_H
 
 struct error {
-	char message[512]; /* one line, no newline, "" while nothing failed */
+	char message[512]; /* one printable line, "" while nothing failed */
 };
 
 /**

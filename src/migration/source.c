@@ -123,14 +123,6 @@ static int introduce(struct migration_source *source, struct error *err)
 	return rc;
 }
 
-/* A peer's words are not to drive the user's terminal. */
-static void make_printable(char *text)
-{
-	for (; *text; text++)
-		if ((unsigned char)*text < ' ' || *text == 0x7f)
-			*text = '?';
-}
-
 /* Reads a REFUSED record's text into @err. Return: -1 */
 static int read_refusal(struct migration_source *source, uint64_t length,
 			struct error *err)
@@ -142,7 +134,6 @@ static int read_refusal(struct migration_source *source, uint64_t length,
 	if (channel_read(&source->channel, why, length, err) < 0)
 		return -1;
 	why[length] = '\0';
-	make_printable(why);
 	return error_set(err, "the destination refused the guest: %s", why);
 }
 
