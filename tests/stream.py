@@ -294,7 +294,8 @@ class Stream:
         self.cpus = p.u32()
         for _ in "kernel", "initrd":
             path, content = p.text(), p.u64()
-            demand(path or not content, "CONFIG: a hash without a file")
+            demand(bool(path) == bool(content),
+                   "CONFIG: a file without a hash, or the reverse")
         p.text()
         self.balloon, offered, numbering = p.u32(), p.u32(), p.u32()
         protocol = p.text()

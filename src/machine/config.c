@@ -77,12 +77,57 @@ void machine_config_save(const struct machine_config *config,
 	buffer_put_u32(to, config->backing);
 }
 
+/* A file is the guest's whatever the peer calls it: one that is read at a reset
+ * must be the one it was booted from, or the peer had this host's files read.
+ * Return: 0, or -1 with @err */
+static int check_file(const struct machine_file *file, struct error *err)
+{
+	if (!file->path[0] == !file->hash)
+		return 0;
+	return error_set(err, "configuration in the stream names the file '%s' "
+			 "%s", file->path,
+			 file->hash ? "and a content" :
+				      "without saying what is in it");
+}
+
+/* Return: 0, or -1 with @err, which names the value */
+static int check(const struct machine_config *config, uint32_t balloon,
+		 uint32_t features, struct error *err)
+{
+	if (config->cpus < 1 || config->cpus > KVM_VM_MAX_CPUS)
+		return error_set(err, "configuration in the stream: %u CPUs, "
+				 "but there can be 1 to %u", config->cpus,
+				 KVM_VM_MAX_CPUS);
+	if (config->memory < BACKING_MIN_SIZE ||
+	    config->memory > BACKING_MAX_SIZE ||
+	    config->memory % GUEST_PAGE_SIZE)
+		return error_set(err, "configuration in the stream: %llu bytes "
+				 "of memory, but it can be whole pages, %llu "
+				 "MiB to %llu GiB",
+				 (unsigned long long)config->memory,
+				 (unsigned long long)BACKING_MIN_SIZE >> 20,
+				 (unsigned long long)BACKING_MAX_SIZE >> 30);
+	if (balloon > 1 || features & ~OFFER_KNOWN ||
+	    config->balloon_options.numbering > BALLOON_NUMBERING_SPEC)
+		return error_set(err, "configuration in the stream: a balloon "
+				 "(%u) with options %#x and numbering %u, "
+				 "which this version does not know", balloon,
+				 features, config->balloon_options.numbering);
+	if (config->backing >= BACKING_KINDS)
+		return error_set(err, "configuration in the stream: memory of "
+				 "kind %u, which this version does not know",
+				 config->backing);
+	if (check_file(&config->kernel, err) < 0)
+		return -1;
+	return check_file(&config->initrd, err);
+}
+
 int machine_config_load(struct machine_config *config,
 			struct buffer_reader *from, struct error *err)
 {
 	struct balloon_options *options = &config->balloon_options;
 	char protocol[32];
-	uint32_t features;
+	uint32_t features, balloon;
 
 	memset(config, 0, sizeof(*config));
 	buffer_get_string(from, config->name, sizeof(config->name));
@@ -92,7 +137,8 @@ int machine_config_load(struct machine_config *config,
 	get_file(&config->initrd, from);
 	buffer_get_string(from, config->command_line,
 			  sizeof(config->command_line));
-	config->balloon = buffer_get_u32(from);
+	balloon = buffer_get_u32(from);
+	config->balloon = balloon;
 	features = buffer_get_u32(from);
 	set_features(options, features);
 	config->balloon_populate = features & POPULATE;
@@ -103,14 +149,8 @@ int machine_config_load(struct machine_config *config,
 	if (from->failed)
 		return error_set(err, "configuration in the stream is cut "
 				 "short or has a text that is too long");
-	if (config->cpus < 1 || config->cpus > KVM_VM_MAX_CPUS ||
-	    config->memory < BACKING_MIN_SIZE ||
-	    config->memory > BACKING_MAX_SIZE ||
-	    config->memory % GUEST_PAGE_SIZE ||
-	    options->numbering > BALLOON_NUMBERING_SPEC ||
-	    features & ~OFFER_KNOWN || config->backing >= BACKING_KINDS)
-		return error_set(err, "configuration in the stream holds a "
-				 "value that cannot be");
+	if (check(config, balloon, features, err) < 0)
+		return -1;
 	options->protocol = balloon_protocol_find(protocol);
 	if (!options->protocol)
 		return error_set(err, "the guest's balloon speaks the protocol "

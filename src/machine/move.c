@@ -187,13 +187,20 @@ struct arrival {
 	void *owner;
 };
 
-static void override(struct machine_config *config,
-			   const struct machine_config *here)
+/* The file lies elsewhere here; its content is still the stream's. */
+static void replace_path(struct machine_file *file,
+			 const struct machine_file *here)
 {
-	if (here->kernel.path[0])
-		config->kernel = here->kernel;
-	if (here->initrd.path[0])
-		config->initrd = here->initrd;
+	if (file->path[0] && here->path[0])
+		memcpy(file->path, here->path, sizeof(file->path));
+}
+
+/* What the user of the destination said comes before what the stream says. */
+static void prefer(struct machine_config *config,
+		   const struct machine_config *here)
+{
+	replace_path(&config->kernel, &here->kernel);
+	replace_path(&config->initrd, &here->initrd);
 	if (here->backing < BACKING_KINDS)
 		config->backing = here->backing;
 }
@@ -215,7 +222,7 @@ static struct guest_memory *host_create(void *host,
 	if (machine_config_load(config, config_from, err) < 0 ||
 	    machine_load_cpuid(&cpuid, &tsc_khz, cpuid_from, err) < 0)
 		return NULL;
-	override(config, arrival->here);
+	prefer(config, arrival->here);
 	if (machine_create(arrival->machine, config, &cpuid, true, err) < 0)
 		return NULL;
 	/* Not before: its vCPUs' threads would inherit it. */

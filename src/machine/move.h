@@ -44,8 +44,8 @@ void outgoing_destroy(struct outgoing *outgoing);
  * machine_incoming() - Take a guest in
  * @fd:		connection to the source; owned by the callee. The main thread
  *		may shut it down to end this early.
- * @config:	kernel and initrd in it, where not empty, replace those of the
- *		stream
+ * @config:	the paths of kernel and initrd in it, where not empty, and the
+ *		backing replace those of the stream
  * @paused:	leave the guest paused when it has come
  * @created:	called when @machine exists, still empty; may be NULL
  *
