@@ -57,6 +57,8 @@ int channel_check_uri(const char *uri, struct error *err)
 /* The descriptor of "fd:N". Return: -1 with @err */
 static int inherited_fd(const char *number, struct error *err)
 {
+	socklen_t size = sizeof(int);
+	int type = 0;
 	char *end;
 	long fd = strtol(number, &end, 10);
 
@@ -64,6 +66,10 @@ static int inherited_fd(const char *number, struct error *err)
 	    fcntl(fd, F_GETFD) < 0)
 		return error_set(err, "fd:%s is not an open descriptor",
 				 number);
+	/* Whatever else this process has open is not to be closed for it. */
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ||
+	    type != SOCK_STREAM)
+		return error_set(err, "fd:%s is not a stream socket", number);
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
 	return fd;
 }

@@ -123,6 +123,23 @@ static void test_nowhere_to_go(void **state)
 	}
 }
 
+/* Whatever else the process has open stays open. */
+static void test_descriptor_that_is_no_socket(void **state)
+{
+	struct world *w = hinting_world(NULL);
+	int ends[2];
+	char uri[32];
+
+	assert_int_equal(pipe(ends), 0);
+	snprintf(uri, sizeof(uri), "fd:%d", ends[1]);
+	migration_source_run(&w->source, uri);
+	migration_source_status(&w->source, &w->status);
+	assert_non_null(strstr(w->status.error, "is not a stream socket"));
+	world_delete(w);
+	assert_int_equal(close(ends[0]), 0);
+	assert_int_equal(close(ends[1]), 0);
+}
+
 /* ------------------------------------------------- broken connections --- */
 
 /* A move in which everything occurs, in few bytes. */
@@ -349,6 +366,7 @@ int main(void)
 		cmocka_unit_test(test_source_that_cannot_stop),
 		cmocka_unit_test(test_source_that_cannot_save),
 		cmocka_unit_test(test_nowhere_to_go),
+		cmocka_unit_test(test_descriptor_that_is_no_socket),
 		cmocka_unit_test(test_line_cut_anywhere),
 		cmocka_unit_test(test_answers_cut_anywhere),
 		cmocka_unit_test(test_damage_anywhere),
