@@ -105,9 +105,10 @@ static int kvm_log_arm(struct dirty_log *base, const struct page_set *populated,
 
 	/* What the monitor wrote up to now will be read by the sender. */
 	page_set_take_shared(NULL, &log->vm->memory->written);
+	/* Where one slot fails, those before it log already. */
+	log->armed = true;
 	if (kvm_vm_set_slot_flags(log->vm, KVM_MEM_LOG_DIRTY_PAGES, err) < 0)
 		return -1;
-	log->armed = true;
 	if (!log->vm->initially_set)
 		return 0;
 	for (slot = 0; slot < log->vm->memory->regions; slot++)
