@@ -319,14 +319,20 @@ static void run_all(struct machine *machine)
 	machine_let_run(machine);
 }
 
-static void stop_all(struct machine *machine)
+/* Tell kvmclock that the time it stood still is not the guest's own stall. KVM
+ * tells the guest when it enters it the next time. */
+static void excuse_stall(struct machine *machine)
 {
 	unsigned int i;
 
-	machine_stop(machine);
-	/* Tell kvmclock that the pause is not the guest's own stall. */
 	for (i = 0; i < machine->cpus; i++)
 		ioctl(machine->cpu[i].vcpu.fd, KVM_KVMCLOCK_CTRL);
+}
+
+static void stop_all(struct machine *machine)
+{
+	machine_stop(machine);
+	excuse_stall(machine);
 	if (!machine->config.balloon)
 		return;
 	device_thread_quiesce(&machine->balloon.thread);
@@ -506,6 +512,8 @@ void machine_arrive(struct machine *machine, bool run)
 	pthread_mutex_lock(&machine->lock);
 	machine->state = run ? MACHINE_RUNNING : MACHINE_PAUSED;
 	pthread_mutex_unlock(&machine->lock);
+	/* It was stopped elsewhere, where nobody enters it any more. */
+	excuse_stall(machine);
 	if (run)
 		run_all(machine);
 	/* A reset or power-off that came along with the guest. */
