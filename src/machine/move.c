@@ -181,8 +181,7 @@ struct arrival {
 	struct machine *machine;
 	const struct machine_config *here; /* what replaces the stream's */
 	bool paused;
-	unsigned int vcpus; /* whose state came */
-	bool balloon, irqchip, clock;
+	struct machine_states states;
 	void (*on_created)(void *owner);
 	void *owner;
 };
@@ -242,23 +241,15 @@ static int host_load_state(void *host, uint32_t kind, uint32_t instance,
 	if (machine_load_state(arrival->machine, kind, instance, payload,
 			       err) < 0)
 		return -1;
-	arrival->vcpus += kind == STATE_VCPU;
-	arrival->balloon |= kind == STATE_BALLOON;
-	arrival->irqchip |= kind == STATE_IRQCHIP;
-	arrival->clock |= kind == STATE_CLOCK;
-	return 0;
+	return machine_states_add(&arrival->states, kind, instance, err);
 }
 
 static int host_loaded(void *host, struct error *err)
 {
 	struct arrival *arrival = host;
-	const struct machine_config *config = &arrival->machine->config;
 
-	if (arrival->vcpus != config->cpus || !arrival->irqchip ||
-	    !arrival->clock || arrival->balloon != config->balloon)
-		return error_set(err, "the stream lacks part of the guest's "
-				 "state");
-	return 0;
+	return machine_states_check(&arrival->states, &arrival->machine->config,
+				    err);
 }
 
 static void host_arrive(void *host, bool run)

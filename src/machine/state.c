@@ -230,3 +230,38 @@ int machine_load_state(struct machine *machine, uint32_t kind,
 				 kind);
 	return rc;
 }
+
+int machine_states_add(struct machine_states *states, uint32_t kind,
+		       uint32_t instance, struct error *err)
+{
+	uint64_t *seen = kind == STATE_VCPU ? &states->vcpus : NULL;
+	bool again = seen ? *seen >> instance & 1 : states->kinds >> kind & 1;
+
+	if (again || (!seen && instance) || states->kinds >> STATE_CLOCK & 1)
+		return error_set(err, "the stream is damaged: state of kind %u, "
+				 "instance %u, has no place there", kind,
+				 instance);
+	states->kinds |= 1u << kind;
+	if (seen)
+		*seen |= 1ull << instance;
+	return 0;
+}
+
+int machine_states_check(const struct machine_states *states,
+			 const struct machine_config *config,
+			 struct error *err)
+{
+	uint32_t kinds = 1u << STATE_MACHINE | 1u << STATE_IRQCHIP |
+			 1u << STATE_VCPU | 1u << STATE_SERIAL |
+			 1u << STATE_CLOCK;
+
+	if (config->balloon)
+		kinds |= 1u << STATE_BALLOON;
+	if (states->kinds == kinds &&
+	    states->vcpus == (1ull << config->cpus) - 1)
+		return 0;
+	return error_set(err, "the stream lacks part of the guest's state "
+			 "(kinds %#x, CPUs %#llx)", kinds & ~states->kinds,
+			 (unsigned long long)(((1ull << config->cpus) - 1) &
+					      ~states->vcpus));
+}

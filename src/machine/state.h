@@ -29,4 +29,20 @@ int machine_load_state(struct machine *machine, uint32_t kind,
 		       uint32_t instance, struct buffer_reader *from,
 		       struct error *err);
 
+/* Which records have come: every kind once, VCPU once a CPU, CLOCK last. */
+struct machine_states {
+	uint32_t kinds; /* bits, by kind */
+	uint64_t vcpus; /* bits, by CPU */
+};
+
+/* Note a record that was loaded. Return: 0, or -1 with @err when it had no place
+ * there */
+int machine_states_add(struct machine_states *states, uint32_t kind,
+		       uint32_t instance, struct error *err);
+
+/* Has all come that such a machine has? Return: 0, or -1 with @err */
+int machine_states_check(const struct machine_states *states,
+			 const struct machine_config *config,
+			 struct error *err);
+
 #endif
