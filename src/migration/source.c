@@ -348,18 +348,31 @@ static uint64_t resident_there(struct migration_source *source)
 	return le64_get(resident.bytes);
 }
 
+/* Who comes first: a cancel that comes later does nothing, for to break the
+ * channel then would only hide what became of the guest. Return: is it ours? */
+static bool decide(struct migration_source *source)
+{
+	scoped_lock(&source->lock);
+	if (atomic_load(&source->cancel))
+		return false;
+	atomic_store(&source->committed, true);
+	return true;
+}
+
 /* From COMMIT on the guest is the destination's, whatever is heard. */
 static int commit(struct migration_source *source, struct error *err)
 {
 	struct stream_running running;
 	uint64_t resident;
 
-	if (atomic_load(&source->cancel))
+	if (!decide(source))
 		return error_set(err, "cancelled");
 	if (channel_write_record(&source->channel, STREAM_COMMIT, NULL, 0,
-				 err) < 0)
+				 err) < 0) {
+		/* It did not go out whole. */
+		atomic_store(&source->committed, false);
 		return -1;
-	atomic_store(&source->committed, true);
+	}
 	source->ops->leave(source->guest);
 	if (expect(source, STREAM_RUNNING, &running, sizeof(running), err) < 0)
 		return error_prefix(err, "the guest was handed over, but the "
@@ -526,9 +539,11 @@ void migration_source_run(struct migration_source *source, const char *uri)
 
 void migration_source_cancel(struct migration_source *source)
 {
-	atomic_store(&source->cancel, true);
 	scoped_lock(&source->lock);
-	if (!atomic_load(&source->committed) && source->channel.fd >= 0)
+	if (atomic_load(&source->committed))
+		return;
+	atomic_store(&source->cancel, true);
+	if (source->channel.fd >= 0)
 		channel_break(&source->channel);
 }
 

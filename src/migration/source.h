@@ -101,7 +101,9 @@ struct migration_source {
 
 	struct channel channel;
 	atomic_bool cancel, committed;
-	pthread_mutex_t lock;	       /* of status */
+	/* Of status, of the channel's opening, and of who comes first: a cancel
+	 * or the commit. */
+	pthread_mutex_t lock;
 	struct migration_status status;
 
 	/* The migration thread's own. */
@@ -124,7 +126,7 @@ void migration_source_destroy(struct migration_source *source);
  */
 void migration_source_run(struct migration_source *source, const char *uri);
 
-/* Have it end soon, unless it has committed. Any thread. */
+/* Have it end soon; once it commits this does nothing. Any thread. */
 void migration_source_cancel(struct migration_source *source);
 
 void migration_source_status(struct migration_source *source,

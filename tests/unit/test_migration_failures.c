@@ -326,8 +326,27 @@ static void test_cancelled_by_another_thread(void **state)
 		world_run(w);
 		check_ending(w);
 		assert_true(w->status.state == MIGRATION_CANCELLED ||
-			    w->status.state == MIGRATION_COMPLETED ||
-			    w->status.state == MIGRATION_UNKNOWN);
+			    w->status.state == MIGRATION_COMPLETED);
+		world_delete(w);
+	}
+}
+
+/* In the moment in which COMMIT has been sent: too late, and no harm done. */
+static void test_cancelled_at_the_commit(void **state)
+{
+	struct world *w = small_world();
+	uint64_t total;
+	unsigned int i;
+
+	world_move(w);
+	total = w->line.recorded.used;
+	world_delete(w);
+	for (i = 0; i < 200; i++) {
+		w = small_world();
+		w->line.cancel = total;
+		world_run(w);
+		check_ending(w);
+		assert_int_equal(w->status.state, MIGRATION_COMPLETED);
 		world_delete(w);
 	}
 }
@@ -373,6 +392,7 @@ int main(void)
 		cmocka_unit_test(test_cancelled_at_every_moment),
 		cmocka_unit_test(test_cancelled_before_it_begins),
 		cmocka_unit_test(test_cancelled_by_another_thread),
+		cmocka_unit_test(test_cancelled_at_the_commit),
 		cmocka_unit_test(test_cancelled_while_paced),
 	};
 
