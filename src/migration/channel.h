@@ -90,4 +90,9 @@ int channel_write_record(struct channel *channel, uint32_t type,
 int channel_read_record(struct channel *channel, uint32_t *type,
 			uint64_t *length, struct error *err);
 
+/* Read past the payload of a record of @type that the caller does not know.
+ * Return: 0, or -1 with @err, also where it must be known (spec section 3) */
+int channel_skip_record(struct channel *channel, uint32_t type, uint64_t length,
+			struct error *err);
+
 #endif

@@ -17,8 +17,6 @@
 #include "migration/ahead.h"
 #include "migration/destination.h"
 
-#define SKIP_MAX (1u << 20) /* of an unknown optional record */
-
 /* How far the stream has come; it never goes back (spec section 1, step 4). */
 enum stream_step {
 	STEP_MEMORY,
@@ -357,22 +355,6 @@ static int read_waiting(struct destination *d, uint64_t length,
 	return length ? bad_record(STREAM_WAITING, "is not empty", err) : 0;
 }
 
-static int skip(struct destination *d, uint32_t type, uint64_t length,
-		struct error *err)
-{
-	uint8_t rest[4096];
-	uint64_t some;
-
-	if (!(type & STREAM_TYPE_OPTIONAL) || length > SKIP_MAX)
-		return bad_record(type, "is of no known type", err);
-	for (; length; length -= some) {
-		some = length < sizeof(rest) ? length : sizeof(rest);
-		if (channel_read(d->channel, rest, some, err) < 0)
-			return -1;
-	}
-	return 0;
-}
-
 static int read_end(struct destination *d, uint64_t length, bool *run,
 		    struct error *err)
 {
@@ -418,7 +400,7 @@ static int receive(struct destination *d, bool *run, struct error *err)
 		case STREAM_END:
 			return read_end(d, length, run, err);
 		default:
-			rc = skip(d, type, length, err);
+			rc = channel_skip_record(d->channel, type, length, err);
 			break;
 		}
 		if (rc < 0)

@@ -144,8 +144,16 @@ static int expect(struct migration_source *source, uint32_t type, void *payload,
 	uint32_t got;
 	uint64_t got_length;
 
-	if (channel_read_record(&source->channel, &got, &got_length, err) < 0)
-		return -1;
+	for (;;) {
+		if (channel_read_record(&source->channel, &got, &got_length,
+					err) < 0)
+			return -1;
+		if (got == type || !(got & STREAM_TYPE_OPTIONAL))
+			break;
+		if (channel_skip_record(&source->channel, got, got_length,
+					err) < 0)
+			return -1;
+	}
 	if (got == STREAM_REFUSED)
 		return read_refusal(source, got_length, err);
 	if (got != type || got_length != length)

@@ -303,29 +303,3 @@ void channel_linger(struct channel *channel)
 	coroutine_wait(has_ended, pipe_to(channel->fd),
 		       world.now + 1000 * NS_PER_MS);
 }
-
-int channel_write_record(struct channel *channel, uint32_t type,
-			 const void *payload, uint64_t length,
-			 struct error *err)
-{
-	struct stream_record record = { .type = le32_make(type),
-					.length = le64_make(length) };
-	struct iovec parts[2] = {
-		{ &record, sizeof(record) },
-		{ (void *)payload, length },
-	};
-
-	return channel_write(channel, parts, length ? 2 : 1, err);
-}
-
-int channel_read_record(struct channel *channel, uint32_t *type,
-			uint64_t *length, struct error *err)
-{
-	struct stream_record record;
-
-	if (channel_read(channel, &record, sizeof(record), err) < 0)
-		return -1;
-	*type = le32_get(record.type);
-	*length = le64_get(record.length);
-	return 0;
-}

@@ -145,12 +145,32 @@ static void test_refusal_with_control_characters(void **state)
 	lie(MIGRATION_FAILED, "no");
 }
 
+#define UNKNOWN 0x80000099u
+
+/* A destination of a later version says more. */
+static void test_answers_that_need_not_be_known(void **state)
+{
+	put_record(UNKNOWN, 5000);
+	put_zeroes(5000);
+	answer_loaded();
+	put_record(UNKNOWN, 0);
+	put_record(UNKNOWN, 7);
+	put_zeroes(7);
+	put_record(STREAM_RUNNING, 8);
+	put_zeroes(8);
+	lie(MIGRATION_COMPLETED, "");
+
+	put_record(UNKNOWN, (1 << 20) + 1);
+	lie(MIGRATION_FAILED, "no known type");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_answers_that_cannot_be),
 		cmocka_unit_test(test_refusals_that_cannot_be),
 		cmocka_unit_test(test_refusal_with_control_characters),
+		cmocka_unit_test(test_answers_that_need_not_be_known),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
