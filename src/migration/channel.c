@@ -78,10 +78,16 @@ void channel_set_patience(struct channel *channel, unsigned int ms)
 	struct timeval patience = { .tv_sec = ms / 1000,
 				    .tv_usec = ms % 1000 * 1000 };
 
+	channel->patience_ms = ms;
 	setsockopt(channel->fd, SOL_SOCKET, SO_SNDTIMEO, &patience,
 		   sizeof(patience));
 	setsockopt(channel->fd, SOL_SOCKET, SO_RCVTIMEO, &patience,
 		   sizeof(patience));
+}
+
+void channel_set_deadline(struct channel *channel, unsigned int ms)
+{
+	channel->deadline_ns = ms ? now_ns() + ms * NS_PER_MS : 0;
 }
 
 void channel_settle(struct channel *channel, unsigned int ms)
@@ -138,13 +144,18 @@ static void set_up_unix(struct channel *channel)
 	channel->no_lending = !lends_in_bulk();
 }
 
+void channel_init(struct channel *channel)
+{
+	memset(channel, 0, sizeof(*channel));
+	channel->fd = channel->pipe[0] = channel->pipe[1] = -1;
+}
+
 void channel_open(struct channel *channel, int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
 
-	memset(channel, 0, sizeof(*channel));
+	channel_init(channel);
 	channel->fd = fd;
-	channel->pipe[0] = channel->pipe[1] = -1;
 	if (is_unix(fd))
 		set_up_unix(channel);
 	if (flags >= 0)
@@ -208,9 +219,18 @@ static int io_failed(const struct channel *channel, const char *what,
 	if (rc == 0 || errno == EPIPE || errno == ECONNRESET)
 		return error_set(err, "the other side closed the connection");
 	if (errno == EAGAIN || errno == EWOULDBLOCK)
-		return error_set(err, "the other side made no progress for %d "
-				 "seconds", CHANNEL_PATIENCE_SECONDS);
+		return error_set(err, "the other side made no progress for %g "
+				 "seconds", channel->patience_ms / 1000.0);
 	return error_set_errno(err, errno, "%s the migration stream", what);
+}
+
+/* Some is done and some is left. Return: 0, or -1 with @err when that is too
+ * late */
+static int check_deadline(const struct channel *channel, struct error *err)
+{
+	if (!channel->deadline_ns || now_ns() < channel->deadline_ns)
+		return 0;
+	return error_set(err, "the other side is too slow");
 }
 
 /* Sleeps as long as what was sent is ahead of the bandwidth; in slices, so
@@ -272,6 +292,8 @@ static int write_parts(struct channel *channel, const struct iovec *parts,
 			return io_failed(channel, "writing", rc, err);
 		channel->sent += rc;
 		count = advance(&next, count, rc);
+		if (count && check_deadline(channel, err) < 0)
+			return -1;
 	}
 	return 0;
 }
@@ -281,7 +303,8 @@ int channel_write(struct channel *channel, const struct iovec *parts,
 {
 	uint64_t before = channel->sent;
 
-	if (write_parts(channel, parts, count, 0, err) < 0)
+	if (check_deadline(channel, err) < 0 ||
+	    write_parts(channel, parts, count, 0, err) < 0)
 		return -1;
 	if (channel->sent > before)
 		pace(channel, channel->sent - before);
@@ -316,6 +339,8 @@ static int drain_pipe(struct channel *channel, size_t bytes, bool more,
 			return io_failed(channel, "writing", rc, err);
 		channel->sent += rc;
 		bytes -= rc;
+		if (bytes && check_deadline(channel, err) < 0)
+			return -1;
 	}
 	return 0;
 }
@@ -346,7 +371,8 @@ int channel_write_pages(struct channel *channel, const struct iovec *parts,
 	uint64_t before = channel->sent;
 	struct iovec rest = { (void *)pages, bytes };
 
-	if (write_parts(channel, parts, count, MSG_MORE, err) < 0)
+	if (check_deadline(channel, err) < 0 ||
+	    write_parts(channel, parts, count, MSG_MORE, err) < 0)
 		return -1;
 	while (rest.iov_len >= LEND_MIN && can_lend(channel))
 		if (lend(channel, &rest, err) < 0)
@@ -400,6 +426,8 @@ int channel_read(struct channel *channel, void *to, size_t length,
 		if (rc <= 0)
 			return io_failed(channel, "reading", rc, err);
 		done += rc;
+		if (done < length && check_deadline(channel, err) < 0)
+			return -1;
 		if (done <= length)
 			continue;
 		channel->ahead_at = 0;

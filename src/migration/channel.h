@@ -25,6 +25,8 @@ struct channel {
 	uint64_t sent, received; /* bytes; what was read ahead is not yet */
 	uint8_t ahead[CHANNEL_AHEAD]; /* came behind the last long read */
 	unsigned int ahead_at, ahead_end;
+	unsigned int patience_ms;
+	uint64_t deadline_ns;	 /* on the monotonic clock, 0: none */
 	uint64_t bandwidth;	 /* bytes a second, 0: no limit */
 	uint64_t paced_since_ns, paced_bytes;
 	int pipe[2]; /* owned; what pages are lent through, -1: not (yet) */
@@ -45,11 +47,17 @@ int channel_connect(const char *uri, struct error *err);
 /* Is it of a kind we know? Return: 0, or -1 with @err */
 int channel_check_uri(const char *uri, struct error *err);
 int channel_listen(const char *uri, bool *connected, struct error *err);
+/* Not open yet: to be closed and asked for its fd without harm. */
+void channel_init(struct channel *channel);
 void channel_open(struct channel *channel, int fd);
 void channel_close(struct channel *channel);
 
 /* How long a read or write may go without progress. */
 void channel_set_patience(struct channel *channel, unsigned int ms);
+
+/* From now on what is not done within @ms fails, slow progress or not; 0: no such
+ * limit. One write or read that is under way then may take its patience more. */
+void channel_set_deadline(struct channel *channel, unsigned int ms);
 
 /* Wait until the peer has taken nearly all that was sent, for at most @ms: what
  * is under way is not to be waited for later. */

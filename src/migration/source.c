@@ -25,6 +25,11 @@
 #define REFUSAL_MS 200
 #define RESIDENT_MS 1000
 #define SETTLE_MS 200
+/* Beyond this and ten times the limit that the user gave, a guest that stands
+ * still is better off here; hashes are taken at so much a millisecond. */
+#define STILL_MOST_MS 30000
+#define HASHED_PER_MS (256u << 10)
+#define RUNNING_MS 30000
 /* A few times within the destination's patience. */
 #define SILENT_NS (5 * 1000000000ull)
 /* Before anything was measured: stop, state and hand-over. */
@@ -74,7 +79,7 @@ int migration_source_init(struct migration_source *source,
 
 	memset(source, 0, sizeof(*source));
 	source->memory = memory;
-	source->channel.fd = -1;
+	channel_init(&source->channel);
 	source->status.ram_bytes = memory->size;
 	pthread_mutex_init(&source->lock, NULL);
 	for (i = 0; i < sizeof(sets) / sizeof(sets[0]); i++)
@@ -382,6 +387,7 @@ static int commit(struct migration_source *source, struct error *err)
 		return -1;
 	}
 	source->ops->leave(source->guest);
+	channel_set_deadline(&source->channel, RUNNING_MS);
 	if (expect(source, STREAM_RUNNING, &running, sizeof(running), err) < 0)
 		return error_prefix(err, "the guest was handed over, but the "
 				    "destination did not say that it runs");
@@ -395,6 +401,16 @@ static int commit(struct migration_source *source, struct error *err)
 	return 0;
 }
 
+/* How long the guest may stand still for a link that got slow. */
+static unsigned int longest_stop_ms(const struct migration_source *source)
+{
+	uint64_t ms = STILL_MOST_MS + 10 * source->options.downtime_ms;
+
+	if (source->options.verify)
+		ms += source->status.ram_bytes / HASHED_PER_MS;
+	return ms < UINT32_MAX ? ms : UINT32_MAX;
+}
+
 static int hand_over(struct migration_source *source, struct error *err)
 {
 	struct stream_loaded loaded;
@@ -402,6 +418,7 @@ static int hand_over(struct migration_source *source, struct error *err)
 	/* What the destination has not taken yet would be time that the guest
 	 * stands still. */
 	channel_settle(&source->channel, SETTLE_MS);
+	channel_set_deadline(&source->channel, longest_stop_ms(source));
 	set_state(source, MIGRATION_STOPPING);
 	source->stopped_ns = migration_now_ns();
 	if (source->ops->stop(source->guest, err) < 0)
@@ -511,6 +528,7 @@ static void look_for_refusal(struct migration_source *source,
 	if (source->channel.fd < 0 || atomic_load(&source->cancel))
 		return;
 	channel_set_patience(&source->channel, REFUSAL_MS);
+	channel_set_deadline(&source->channel, 0);
 	if (channel_read_record(&source->channel, &type, &length, &why) < 0 ||
 	    type != STREAM_REFUSED)
 		return;

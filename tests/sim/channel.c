@@ -63,13 +63,17 @@ static bool can_read(void *of)
 	       (!pipe->used && pipe->ended);
 }
 
-static bool wait_for(bool (*ready)(void *of), struct pipe *pipe, int fd)
+static bool wait_for(bool (*ready)(void *of), struct pipe *pipe,
+		     const struct channel *channel)
 {
+	uint64_t until;
+
 	if (ready(pipe))
 		return true;
-	return coroutine_wait(ready, pipe,
-			      world.now +
-				      world.link.patience_ms[fd] * NS_PER_MS);
+	until = world.now + world.link.patience_ms[channel->fd] * NS_PER_MS;
+	if (channel->deadline_ns && until > channel->deadline_ns)
+		until = channel->deadline_ns;
+	return coroutine_wait(ready, pipe, until);
 }
 
 void channel_set_patience(struct channel *channel, unsigned int ms)
@@ -77,9 +81,20 @@ void channel_set_patience(struct channel *channel, unsigned int ms)
 	world.link.patience_ms[channel->fd] = ms;
 }
 
-void channel_open(struct channel *channel, int fd)
+void channel_set_deadline(struct channel *channel, unsigned int ms)
+{
+	channel->deadline_ns = ms ? world.now + ms * NS_PER_MS : 0;
+}
+
+void channel_init(struct channel *channel)
 {
 	memset(channel, 0, sizeof(*channel));
+	channel->fd = -1;
+}
+
+void channel_open(struct channel *channel, int fd)
+{
+	channel_init(channel);
 	channel->fd = fd;
 	channel_set_patience(channel, CHANNEL_PATIENCE_SECONDS * 1000);
 }
@@ -198,7 +213,7 @@ static int write_part(struct channel *channel, const uint8_t *from,
 	unsigned int count;
 
 	for (; length; length -= count, from += count) {
-		if (!wait_for(can_write, pipe, channel->fd))
+		if (!wait_for(can_write, pipe, channel))
 			return io_failed(channel, true, err);
 		if (pipe->deaf || pipe->ended)
 			return io_failed(channel, false, err);
@@ -264,7 +279,7 @@ int channel_read(struct channel *channel, void *to, size_t length,
 
 	for (; length; length -= count, at += count) {
 		edge();
-		if (!wait_for(can_read, pipe, channel->fd))
+		if (!wait_for(can_read, pipe, channel))
 			return io_failed(channel, true, err);
 		if (!pipe->used)
 			return io_failed(channel, false, err);

@@ -163,6 +163,75 @@ static void test_break_while_pages_wait(void **state)
 	pair_delete(&pair);
 }
 
+/* A byte now and then is progress, and is not enough. */
+static void *read_a_little(void *of)
+{
+	struct pair *pair = of;
+	uint8_t byte;
+
+	while (channel_read(&pair->to, &byte, 1, NULL) == 0 &&
+	       !atomic_load(&pair->to.broken))
+		usleep(1000);
+	return NULL;
+}
+
+static void test_slow_reader(void **state)
+{
+	struct pair pair = pair_new();
+	struct error err = { "" };
+	pthread_t reader;
+
+	memset(pair.pages, 'a', MANY_BYTES);
+	channel_set_patience(&pair.from, 10);
+	channel_set_deadline(&pair.from, 1);
+	assert_int_equal(pthread_create(&reader, NULL, read_a_little, &pair),
+			 0);
+	assert_int_equal(channel_write_pages(&pair.from, &nothing, 0, pair.pages,
+					     MANY_BYTES, &err), -1);
+	assert_true(strstr(err.message, "too slow") ||
+		    strstr(err.message, "no progress for 0.01 seconds"));
+	/* It is too late for all that comes behind, too. */
+	usleep(2000);
+	assert_int_equal(channel_write_record(&pair.from, STREAM_COMMIT, NULL,
+					      0, &err), -1);
+	assert_string_equal(err.message, "the other side is too slow");
+	channel_break(&pair.to);
+	pthread_join(reader, NULL);
+	pair_delete(&pair);
+}
+
+static void *write_a_little(void *of)
+{
+	static uint8_t byte;
+	struct iovec part = { &byte, 1 };
+	struct pair *pair = of;
+
+	while (channel_write(&pair->to, &part, 1, NULL) == 0)
+		usleep(1000);
+	return NULL;
+}
+
+static void test_slow_writer(void **state)
+{
+	struct pair pair = pair_new();
+	struct error err = { "" };
+	pthread_t writer;
+
+	signal(SIGPIPE, SIG_IGN);
+	channel_set_deadline(&pair.from, 20);
+	assert_int_equal(pthread_create(&writer, NULL, write_a_little, &pair),
+			 0);
+	assert_int_equal(channel_read(&pair.from, pair.pages, MANY_BYTES, &err),
+			 -1);
+	assert_string_equal(err.message, "the other side is too slow");
+	/* Without one any progress does. */
+	channel_set_deadline(&pair.from, 0);
+	assert_int_equal(channel_read(&pair.from, pair.pages, 30, &err), 0);
+	channel_break(&pair.from);
+	pthread_join(writer, NULL);
+	pair_delete(&pair);
+}
+
 static void test_peer_that_is_gone(void **state)
 {
 	struct pair pair = pair_new();
@@ -234,6 +303,8 @@ int main(void)
 			test_pages_are_copied_where_they_cannot_be_lent),
 		cmocka_unit_test(test_more_than_the_pipe_holds),
 		cmocka_unit_test(test_break_while_pages_wait),
+		cmocka_unit_test(test_slow_reader),
+		cmocka_unit_test(test_slow_writer),
 		cmocka_unit_test(test_peer_that_is_gone),
 		cmocka_unit_test(test_settling),
 		cmocka_unit_test(test_settling_of_a_broken_channel),
