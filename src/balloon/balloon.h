@@ -10,7 +10,7 @@
  *
  * The free page report. A host that is about to move or save the guest asks
  * for a report; the guest then hands over blocks it does not use. All pages so
- * hinted land in one page set. Rules (R numbers: hazards in docs/spec):
+ * hinted land in one page set. Rules (R numbers: docs/conformance.md):
  *  - the host arms its dirty log before balloon_report_start() (R1);
  *  - a hint only adds to the set; it never touches a dirty log (R2);
  *  - hints count only while the report accepts, which an out-buffer with the

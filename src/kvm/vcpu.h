@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A virtual CPU: registers at start, one run, and its whole state saved and
- * loaded. No thread: whoever calls must be the thread that runs it.
+ * loaded. No thread: it is run by one, and saved and loaded by any while that
+ * one is parked.
  */
 #ifndef KVM_VCPU_H
 #define KVM_VCPU_H

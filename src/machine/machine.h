@@ -4,8 +4,9 @@
  *
  * Threads: one per vCPU, one device thread, the caller's main thread, and a
  * migration thread while one is under way. Locks, in this order: `change` (who
- * runs), `lock` (run state), `device_lock` (registers of PCI, serial and transport). Neither is
- * held across a discard, a wait for the guest or a wait for a peer.
+ * runs), `lock` (run state), `device_lock` (registers of PCI, serial and
+ * transport). None is held across a wait for the guest or for a peer; only
+ * `change` is across a discard, of what the balloon held back when vCPUs stop.
  *
  * A vCPU's exit never waits for a thread: a reset or power-off that the guest
  * asks for is noted in `events`, and event_fd tells the main thread.

@@ -85,7 +85,8 @@ bool page_set_next_run(const struct page_set *set, uint64_t from, uint64_t max,
 		       struct page_run *run);
 
 /* As page_set_next_run(), over the pages that are in @set and not in @but.
- * Another thread may be adding to @but: its pages are seen now or later. */
+ * Another thread may be adding to @but, or emptying it: that is seen now or
+ * later. */
 bool page_set_next_run_without(const struct page_set *set,
 			       const struct page_set *but, uint64_t from,
 			       uint64_t max, struct page_run *run);

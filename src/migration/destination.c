@@ -218,7 +218,7 @@ static int zero_run(struct destination *d, struct page_run run,
 {
 	struct page_run gone, behind;
 
-	/* One that fails has discarded nothing. */
+	/* Of one that fails a part may be gone: all of it is looked at. */
 	backing_discard(d->memory, run, &gone);
 	behind.first = gone.first + gone.count;
 	behind.count = run.first + run.count - behind.first;
