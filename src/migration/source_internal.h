@@ -18,6 +18,10 @@ uint64_t migration_now_ns(void);
 int source_send_pages(struct migration_source *source, bool last,
 		      struct error *err);
 
+/* Does a page of guest memory read as zero? One that is gone does. */
+bool source_page_is_zero(const struct migration_source *source,
+			 const void *page);
+
 /* Has the destination heard nothing for some seconds, as of @now? It gives up
  * after CHANNEL_PATIENCE_SECONDS. To be asked again and again. */
 bool source_is_silent(struct migration_source *source, uint64_t now);

@@ -10,7 +10,10 @@
  *
  * Within a round no page is in two records, so their order does not matter.
  */
+#include <errno.h>
 #include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 #include "base/cleanup.h"
@@ -30,6 +33,7 @@
  * gathered into one write, instead of being lent. */
 #define SMALL_PAGES 16u
 #define LOOK_AHEAD_PAGES 16u
+#define LINE_BYTES 64u
 #define GATHERED_RUNS (CHANNEL_PARTS_MAX / 2)
 
 struct zero_runs {
@@ -231,15 +235,54 @@ static int flush(struct pass *pass, struct error *err)
 	return flush_zeroes(pass, err);
 }
 
+/* Return: 0, or the errno: EFAULT when nothing is there */
+static int copy_by_kernel(void *to, const void *from, size_t length)
+{
+	struct iovec local = { to, length }, remote = { (void *)from, length };
+
+	return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) < 0 ?
+		       errno : 0;
+}
+
+/*
+ * Of hugetlb a page that the balloon gives back between two looks may have gone
+ * to somebody else, and its place cannot be filled: whoever reads it then is
+ * killed (SIGBUS), but for the kernel, which says so.
+ */
+static bool is_zero_or_gone(const void *page)
+{
+	static const uint8_t zero[LINE_BYTES];
+	_Alignas(LINE_BYTES) uint8_t copy[GUEST_PAGE_SIZE];
+	int rc = copy_by_kernel(copy, page, LINE_BYTES);
+
+	if (rc == 0) {
+		if (memcmp(copy, zero, LINE_BYTES))
+			return false;
+		rc = copy_by_kernel(copy, page, sizeof(copy));
+	}
+	if (rc == 0)
+		return page_is_zero(copy);
+	/* Where the kernel does not do this at all, it is read as it is. */
+	return rc == EFAULT || page_is_zero(page);
+}
+
+bool source_page_is_zero(const struct migration_source *source,
+			 const void *page)
+{
+	return source->memory->backing == BACKING_HUGETLB ?
+		       is_zero_or_gone(page) : page_is_zero(page);
+}
+
 /* The line of a page that is read is in no cache: those of the pages ahead are
  * fetched meanwhile, and wait for memory together. */
-static bool look(const uint8_t *page, const uint8_t *end)
+static bool look(const struct pass *pass, const uint8_t *page,
+		 const uint8_t *end)
 {
 	const uint64_t ahead = LOOK_AHEAD_PAGES << GUEST_PAGE_SHIFT;
 
 	if ((uint64_t)(end - page) > ahead)
 		__builtin_prefetch(page + ahead);
-	return page_is_zero(page);
+	return source_page_is_zero(pass->source, page);
 }
 
 /* Cut a run into its zero and its other parts. */
@@ -259,10 +302,11 @@ static int send_present(struct pass *pass, struct page_run run,
 	while (done < run.count) {
 		const uint8_t *at = host + (done << GUEST_PAGE_SHIFT);
 		struct page_run part = { run.first + done, 1 };
-		bool zero = look(at, end);
+		bool zero = look(pass, at, end);
 
 		while (done + part.count < run.count &&
-		       look(at + (part.count << GUEST_PAGE_SHIFT), end) == zero)
+		       look(pass, at + (part.count << GUEST_PAGE_SHIFT), end) ==
+			       zero)
 			part.count++;
 		if ((zero ? zero_pages(pass, part, err) :
 			    data_pages(pass, part, at, err)) < 0)

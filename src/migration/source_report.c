@@ -15,7 +15,6 @@
 #include "memory/backing.h"
 #include "migration/policy.h"
 #include "migration/source_internal.h"
-#include "migration/zero.h"
 
 #define NS_PER_MS 1000000ull
 #define REPORT_LOOK_MS 20
@@ -45,7 +44,7 @@ static bool sample_is_zeroed(struct migration_source *source,
 	    page_set_count(&source->dirty) != run.count)
 		return false;
 	for (i = 0; i < run.count; i++)
-		if (!page_is_zero(host + (i << GUEST_PAGE_SHIFT)))
+		if (!source_page_is_zero(source, host + (i << GUEST_PAGE_SHIFT)))
 			return false;
 	return true;
 }

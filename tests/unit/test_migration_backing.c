@@ -6,6 +6,8 @@
 #include "backing_fixture.h"
 #include "migration_fixture.h"
 
+#include "migration/source_internal.h"
+
 #define SIZE (32 * MIB)
 #define PAGES 1536u /* that are used, from 0: three huge pages */
 
@@ -44,6 +46,24 @@ static void world_end(struct world *w)
 	backing_destroy(&w->there.memory);
 	vm_create(&w->here);
 	vm_create(&w->there);
+	world_delete(w);
+}
+
+/* Of hugetlb the balloon may give a page back in between, and the pool may have
+ * no other: here one that cannot be read. */
+static void test_page_that_is_gone_when_it_is_looked_at(void **state)
+{
+	struct world *w = world_new(NULL);
+	uint8_t *page = (uint8_t *)vm_page(&w->here, 5);
+
+	w->here.memory.backing = BACKING_HUGETLB;
+	assert_true(source_page_is_zero(&w->source, page));
+	page[4095] = 1;
+	assert_false(source_page_is_zero(&w->source, page));
+	page[0] = 1;
+	assert_false(source_page_is_zero(&w->source, page));
+	assert_int_equal(mprotect(page, 4096, PROT_NONE), 0);
+	assert_true(source_page_is_zero(&w->source, page));
 	world_delete(w);
 }
 
@@ -286,6 +306,7 @@ static void test_random_moves(void **state)
 int main(void)
 {
 	static struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_page_that_is_gone_when_it_is_looked_at),
 		with_each_kind(test_zero_records),
 		with_each_kind(test_zero_records_that_cannot_be_discarded),
 		with_each_kind(test_taken_pages_stay_away),
