@@ -436,9 +436,11 @@ void backing_allow_huge(const struct guest_memory *memory, struct page_run run)
 	uint64_t first = (run.first + each - 1) & ~(each - 1);
 	uint64_t end = (run.first + run.count) & ~(each - 1);
 
-	if (first < end)
+	if (first < end &&
+	    backing_set_huge(memory, (struct page_run){ first, end - first },
+			     true) < 0)
 		backing_set_huge(memory,
-				 (struct page_run){ first, end - first }, true);
+				 (struct page_run){ 0, memory->frames }, true);
 }
 
 /* -------------------------------------------------------- what is held --- */

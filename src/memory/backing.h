@@ -120,7 +120,9 @@ bool backing_can_populate(const struct guest_memory *memory);
 int backing_set_huge(const struct guest_memory *memory, struct page_run run,
 		     bool huge);
 
-/* The same, on: for the huge pages that lie in a run whole. */
+/* The same, on: for the huge pages that lie in a run whole. Runs that alternate
+ * with others cost the process a mapping each; where it may have no more, huge
+ * pages are let in everywhere, for no other call of it could be served. */
 void backing_allow_huge(const struct guest_memory *memory,
 			struct page_run run);
 

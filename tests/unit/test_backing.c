@@ -261,6 +261,39 @@ static bool can_populate(void)
 	return can;
 }
 
+#define MOST_MAPPINGS "/proc/sys/vm/max_map_count"
+#define FRAGMENTED (160ull << 30) /* enough to run out of the usual 65,530 */
+
+static unsigned int mappings(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	unsigned int lines = 0;
+	int letter;
+
+	assert_non_null(maps);
+	while ((letter = getc(maps)) != EOF)
+		lines += letter == '\n';
+	fclose(maps);
+	return lines;
+}
+
+/* A guest of that size whose memory in use alternates with free memory: it may
+ * not take the last mapping of the process that receives it. */
+static void test_more_runs_than_mappings(void **state)
+{
+	struct guest_memory memory;
+	struct page_run run = { 0, HUGE_PAGES };
+
+	create(&memory, BACKING_ANONYMOUS, FRAGMENTED);
+	assert_int_equal(backing_set_huge(&memory, (struct page_run){
+							   0, memory.frames },
+					  false), 0);
+	for (; run.first < memory.frames; run.first += 2 * HUGE_PAGES)
+		backing_allow_huge(&memory, run);
+	assert_true(mappings() < 30000);
+	backing_destroy(&memory);
+}
+
 /* Does anonymous memory of this size come in huge pages now? */
 static bool has_huge_pages(void)
 {
@@ -291,6 +324,9 @@ static void skip_some(struct CMUnitTest *tests, size_t count)
 	if (!can_populate())
 		skip_tests(tests, count, "test_populate",
 			   "this kernel has no MADV_POPULATE_WRITE");
+	if (read_number(MOST_MAPPINGS, "") > FRAGMENTED / BACKING_HUGE_PAGE)
+		skip_tests(tests, count, "test_more_runs",
+			   "this host allows more mappings than it makes");
 	skip_without_huge_pages(tests, count, "the_hole hugetlb", LARGE);
 	skip_without_huge_pages(tests, count, "test_populate hugetlb", LARGE);
 	skip_without_huge_pages(tests, count, "hugetlb", SMALL);
@@ -307,6 +343,7 @@ int main(void)
 		with_each_kind(test_memory_above_the_hole),
 		with_each_kind(test_usage),
 		with_each_kind(test_blocks),
+		cmocka_unit_test(test_more_runs_than_mappings),
 		with_each_kind(test_populate),
 		with_each_kind(test_huge_pages_are_anonymous_memorys),
 	};
