@@ -162,9 +162,13 @@ void outgoing_status(struct outgoing *outgoing,
 
 void outgoing_end(struct outgoing *outgoing)
 {
-	if (outgoing->active)
-		pthread_join(outgoing->thread, NULL);
+	if (!outgoing->active)
+		return;
+	pthread_join(outgoing->thread, NULL);
 	outgoing->active = false;
+	/* Sets, connection, and what is still lent through it: a guest that
+	 * stays does not keep them until the next move. */
+	migration_source_destroy(&outgoing->source);
 }
 
 void outgoing_destroy(struct outgoing *outgoing)

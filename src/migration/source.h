@@ -116,6 +116,7 @@ struct migration_source {
 /* Return: 0, or -1 with @err. To be undone by migration_source_destroy() */
 int migration_source_init(struct migration_source *source,
 			  struct guest_memory *memory, struct error *err);
+/* Give up all it holds. How it ended can be asked still. */
 void migration_source_destroy(struct migration_source *source);
 
 /**
