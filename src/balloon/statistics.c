@@ -102,8 +102,7 @@ bool balloon_drain_statistics(struct balloon *balloon)
 	}
 	if (balloon->broken)
 		return false;
-	if (taken > 1)
-		balloon_publish(balloon, BALLOON_STATS);
+	balloon_publish(balloon, BALLOON_STATS);
 	return taken == queue->size;
 }
 

@@ -178,6 +178,18 @@ static void test_more_than_one_buffer(void **state)
 	assert_int_equal(fx_reap(BALLOON_STATS), 1);
 }
 
+/* Nor one that brings another while we have one. */
+static void test_a_second_buffer_later(void **state)
+{
+	struct filled filled = { .used = 0 };
+
+	put(&filled, 4, 40);
+	send(&filled);
+	assert_int_equal(fx_reap(BALLOON_STATS), 0);
+	send(&filled);
+	assert_int_equal(fx_reap(BALLOON_STATS), 1);
+}
+
 static void test_what_is_no_longer_sent_is_no_longer_known(void **state)
 {
 	struct filled filled = { .used = 0 };
@@ -272,6 +284,7 @@ int main(void)
 		UNIT(test_sizes_of_the_erratum),
 		UNIT(test_buffer_comes_back_when_asked),
 		UNIT(test_more_than_one_buffer),
+		UNIT(test_a_second_buffer_later),
 		UNIT(test_what_is_no_longer_sent_is_no_longer_known),
 		UNIT(test_buffers_that_are_no_statistics),
 		UNIT(test_reset_forgets_the_buffer),
