@@ -75,16 +75,22 @@ static int save_irqchip(struct machine *machine, struct buffer *to,
 	return kvm_irqchip_save(&machine->vm, to, err);
 }
 
-static int save_serial(struct machine *machine, struct buffer *to,
-		       struct error *err)
+static void put_serial(const struct serial_state *s, struct buffer *to)
 {
-	const struct serial_state *s = &machine->serial.state;
 	uint8_t registers[] = { s->ier, s->lcr, s->mcr, s->scr, s->dll,
 				s->dlm, s->fcr, s->transmit_empty_pending,
 				s->fifo_used };
 
 	buffer_put(to, registers, sizeof(registers));
 	buffer_put(to, s->fifo, sizeof(s->fifo));
+}
+
+static int save_serial(struct machine *machine, struct buffer *to,
+		       struct error *err)
+{
+	/* The console may have more for it at any time. */
+	scoped_lock(&machine->device_lock);
+	put_serial(&machine->serial.state, to);
 	return 0;
 }
 
