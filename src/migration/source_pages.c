@@ -495,7 +495,7 @@ static int flush_hashes(struct migration_source *source, struct hashes *hashes,
 
 int source_send_hashes(struct migration_source *source, struct error *err)
 {
-	static struct hashes hashes;
+	struct hashes hashes;
 	struct page_run run;
 	uint64_t from = 0;
 
