@@ -160,6 +160,16 @@ void balloon_device_copy_layouts(const struct balloon_device *device,
 	}
 }
 
+/* Whoever follows the balloon hears that there is nothing in it now. */
+static void reset_balloon(struct balloon_device *device)
+{
+	bool inflated = atomic_load(&device->balloon.config.actual);
+
+	balloon_reset(&device->balloon);
+	if (inflated && device->actual_changed)
+		device->actual_changed(device->owner);
+}
+
 static void on_posted(void *owner)
 {
 	struct virtqueue_layout layout[VIRTIO_DEVICE_MAX_QUEUES];
@@ -182,7 +192,7 @@ static void on_posted(void *owner)
 		balloon_device_activate(device, layout, NULL);
 	if (event != VIRTIO_EVENT_RESET)
 		return;
-	balloon_reset(&device->balloon);
+	reset_balloon(device);
 	scoped_lock(device->lock);
 	virtio_device_reset_done(&device->virtio);
 	virtio_pci_device_reset(&device->pci);
@@ -505,9 +515,7 @@ void balloon_device_destroy(struct balloon_device *device)
 
 static void call_reset(void *argument)
 {
-	struct balloon_device *device = argument;
-
-	balloon_reset(&device->balloon);
+	reset_balloon(argument);
 }
 
 void balloon_device_reset(struct balloon_device *device)

@@ -290,6 +290,29 @@ static void test_a_reset_before_driver_ok(void **state)
 						  actual)), 0);
 }
 
+static void count_change(void *owner)
+{
+	++*(unsigned int *)owner;
+}
+
+/* Whoever follows its events hears that the balloon is empty. */
+static void test_a_reset_tells_of_what_was_inflated(void **state)
+{
+	struct balloon_device *device = &machine.here;
+	unsigned int changes = 0;
+
+	device->actual_changed = count_change;
+	device->owner = &changes;
+	begin_driver(device);
+	atomic_store(&device->balloon.config.actual, 5);
+	set_status(&device->virtio, 0);
+	settle(device);
+	assert_int_equal(changes, 1);
+	begin_driver(device);
+	balloon_device_reset(device);
+	assert_int_equal(changes, 1);
+}
+
 static void move_on(struct balloon_device *from, struct balloon_device *to)
 {
 	struct buffer record = { 0 };
@@ -707,6 +730,7 @@ int main(void)
 		UNIT(test_d3_a_start_hears_of_the_acknowledgement),
 		UNIT(test_d7_the_status_is_zero_behind_all_else),
 		UNIT(test_a_reset_before_driver_ok),
+		UNIT(test_a_reset_tells_of_what_was_inflated),
 		UNIT(test_d8_done_on_arrival),
 		UNIT(test_d9_the_record_carries_the_report),
 		UNIT(test_a_broken_device_stays_broken_over_two_moves),
