@@ -66,15 +66,16 @@ int socket_connect_unix(const char *path, struct error *err)
 	return steal_fd(&fd);
 }
 
-/* Does a process listen there? A full backlog says so as well. */
+/* Does a process have its socket there? Asked with one of another type, which
+ * reaches nobody: whoever listens would take a connection for its client. A file
+ * that is left over refuses; a socket of another type says so. */
 static bool is_served(const struct sockaddr_un *address)
 {
-	cleanup_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC |
-						    SOCK_NONBLOCK, 0);
+	cleanup_fd int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	return fd >= 0 &&
 	       (connect(fd, (const void *)address, sizeof(*address)) == 0 ||
-		errno == EAGAIN);
+		errno == EPROTOTYPE);
 }
 
 int socket_listen_unix(const char *path, struct error *err)

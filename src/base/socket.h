@@ -9,7 +9,8 @@
  * socket_listen_unix() - Listen on a Unix socket that only its owner can use
  *
  * The file has mode 0600 from its birth. A file that is there but that nobody
- * serves any more is replaced; one in use is an error.
+ * serves any more is replaced; one in use is an error, and who serves it does
+ * not see that it was looked at.
  *
  * Return: the socket, or -1 with @err
  */

@@ -301,18 +301,57 @@ static void test_unix_socket(void **state)
 	unlink(path);
 }
 
+static int bound_socket(const char *path, int type)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, type, 0);
+
+	strcpy(address.sun_path, path);
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (void *)&address, sizeof(address)), 0);
+	return fd;
+}
+
+/* Who wants a path that is taken leaves no mark on who serves it: a machine
+ * that waits there takes one guest, and that is whoever connects first. */
+static void test_unix_socket_is_asked_for_unseen(void **state)
+{
+	static const int types[] = { SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET };
+	const char *path = path_of("unseen");
+	struct error err = { "" };
+	size_t i;
+	int fd;
+
+	fd = socket_listen_unix(path, &err);
+	assert_true(fd >= 0);
+	assert_int_equal(socket_listen_unix(path, &err), -1);
+	assert_non_null(strstr(err.message, "in use"));
+	assert_int_equal(accept(fd, NULL, NULL), -1);
+	assert_int_equal(errno, EAGAIN);
+	close(fd);
+	unlink(path);
+
+	/* Whatever it is that somebody has there. */
+	for (i = 0; i < ARRAY_SIZE(types); i++) {
+		fd = bound_socket(path, types[i]);
+		assert_int_equal(socket_listen_unix(path, &err), -1);
+		assert_non_null(strstr(err.message, "in use"));
+		close(fd);
+		fd = socket_listen_unix(path, &err);
+		assert_true(fd >= 0);
+		close(fd);
+		unlink(path);
+	}
+}
+
 /* A process that listens and accepts nobody, its backlog full: it serves the
  * path, and who connects is not kept for ever. */
 static void test_unix_socket_of_a_process_that_stands_still(void **state)
 {
 	const char *path = path_of("still");
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	struct error err = { "" };
-	int still, first;
+	int still = bound_socket(path, SOCK_STREAM), first;
 
-	strcpy(address.sun_path, path);
-	still = socket(AF_UNIX, SOCK_STREAM, 0);
-	assert_int_equal(bind(still, (void *)&address, sizeof(address)), 0);
 	assert_int_equal(listen(still, 0), 0);
 	first = socket_connect_unix(path, &err);
 	assert_true(first >= 0);
@@ -419,6 +458,7 @@ int main(void)
 		cmocka_unit_test(test_errors_that_are_too_long),
 		cmocka_unit_test(test_cleanup),
 		cmocka_unit_test(test_unix_socket),
+		cmocka_unit_test(test_unix_socket_is_asked_for_unseen),
 		cmocka_unit_test(
 			test_unix_socket_of_a_process_that_stands_still),
 		cmocka_unit_test(test_unix_paths_that_cannot_be),
