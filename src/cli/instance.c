@@ -130,8 +130,9 @@ static int on_machine_event(sd_event_source *source, int fd, uint32_t revents,
 	if (events & MACHINE_EVENT_FAILED)
 		on_failed(instance);
 	serve_guest(instance, events);
-	if (events & MACHINE_EVENT_CONSOLE)
-		console_serve(&instance->console);
+	/* Whatever it was: a guest that has come in, or whose move failed, is
+	 * told of without a bit of its own. */
+	console_serve(&instance->console);
 	if ((events & MACHINE_EVENT_BALLOON) && instance->server)
 		qmp_server_event_balloon(instance->server);
 	if (events & MACHINE_EVENT_MIGRATION)

@@ -46,21 +46,44 @@ static void on_room(void *owner)
 	machine_post(console->machine, MACHINE_EVENT_CONSOLE);
 }
 
-static void feed(struct console *console)
+/* A guest that comes in brings its serial port, and one that a move has stopped
+ * has it saved, or taken along already: what it got here would be lost. */
+static bool takes_input(enum machine_state state)
+{
+	return state == MACHINE_PAUSED || state == MACHINE_RUNNING;
+}
+
+/* Under the lock of the state, so that a move's stop comes before or after.
+ * Return: how much of what is pending it took */
+static size_t feed_machine(struct console *console, struct machine *machine)
 {
 	size_t taken;
 
-	pthread_mutex_lock(&console->machine->device_lock);
-	taken = serial_input(&console->machine->serial, console->pending,
+	scoped_lock(&machine->lock);
+	if (!takes_input(machine->state))
+		return 0;
+	pthread_mutex_lock(&machine->device_lock);
+	taken = serial_input(&machine->serial, console->pending,
 			     console->pending_used);
-	pthread_mutex_unlock(&console->machine->device_lock);
+	pthread_mutex_unlock(&machine->device_lock);
+	return taken;
+}
+
+static void feed(struct console *console)
+{
+	size_t taken = 0;
+
+	if (console->machine)
+		taken = feed_machine(console, console->machine);
 	console->pending_used -= taken;
 	memmove(console->pending, console->pending + taken,
 		console->pending_used);
-	/* Read on only when all was taken: the guest sets the pace. */
+	/* The guest sets the pace; and to read into no room looks like the end
+	 * of the input. */
 	if (console->input)
 		sd_event_source_set_enabled(console->input,
-					    console->pending_used ?
+					    console->pending_used ==
+							    CONSOLE_PENDING ?
 						    SD_EVENT_OFF :
 						    SD_EVENT_ON);
 }
@@ -214,8 +237,7 @@ static int on_input(sd_event_source *source, int fd, uint32_t events,
 	if (console->terminal)
 		count = filter_escapes(console, bytes, count);
 	console->pending_used += count;
-	if (console->machine)
-		feed(console);
+	feed(console);
 	return 0;
 }
 

@@ -50,13 +50,15 @@ struct console {
 int console_open(struct console *console, const char *spec, sd_event *event,
 		 struct error *err);
 
-/* Connect it to a machine, once there is one. Main thread. */
+/* Connect it to a machine, once there is one. What came before waits until
+ * console_serve() finds it paused or running. Main thread. */
 void console_attach(struct console *console, struct machine *machine);
 
 /* Before the machine is destroyed. */
 void console_close(struct console *console);
 
-/* The guest made room for input, or left output. Main thread. */
+/* The guest made room for input, left output, or may take input again: it has
+ * come in, or its move has failed. Main thread. */
 void console_serve(struct console *console);
 
 #endif

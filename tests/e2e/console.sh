@@ -59,5 +59,20 @@ count=$(wc -l <beats)
 [ "$count" -ge 500 ] || fail "$count beats only"
 [ "$missed" = 0 ] || fail "$missed gaps in $count beats"
 pass "a reader that stood still for 2 s got all of $count lines"
-agent talk.serial poweroff >/dev/null
-end_of_vm talk 10 || fail "power-off: status $?"
+
+# What is typed before the guest has come in waits for it.
+start_vm there --incoming unix:there.move
+for i in $(seq 200); do
+	echo ping
+done 1<>there.serial.in
+sleep 1
+! gone "$(cat there.serial.pump)" || fail "the reader was sent away"
+"$AEROSTAT" migrate --control talk.sock unix:there.move >/dev/null ||
+	fail "the move"
+answered() {
+	[ "$(grep -c '^@ ok' "$OUT/there.console")" -ge 200 ]
+}
+wait_for 20 answered || fail "$(grep -c '^@ ok' "$OUT/there.console") replies"
+pass "200 lines that were typed before the guest came in are answered"
+agent there.serial poweroff >/dev/null
+end_of_vm there 10 || fail "power-off: status $?"
