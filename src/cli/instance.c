@@ -127,9 +127,11 @@ static int on_machine_event(sd_event_source *source, int fd, uint32_t revents,
 	if (read(fd, &count, sizeof(count)) < 0)
 		return 0;
 	events = machine_take_events(&instance->machine);
+	/* Of several ends the one said last is the process's: a failure is
+	 * more than a power-off, and a move that is over more than both. */
+	serve_guest(instance, events);
 	if (events & MACHINE_EVENT_FAILED)
 		on_failed(instance);
-	serve_guest(instance, events);
 	/* Whatever it was: a guest that has come in, or whose move failed, is
 	 * told of without a bit of its own. */
 	console_serve(&instance->console);
