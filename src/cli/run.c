@@ -30,6 +30,12 @@ enum {
 	OPTION_VERBOSE,
 };
 
+/* What the command line says. */
+struct run {
+	struct instance_options instance;
+	const char *along; /* the first option that --incoming excludes */
+};
+
 static const struct argp_option options[] = {
 	{ "kernel", OPTION_KERNEL, "FILE", 0,
 	  "Linux bzImage, or an ELF kernel with a PVH entry", 0 },
@@ -59,7 +65,8 @@ static const struct argp_option options[] = {
 	  "Serial port: stdio (default), file:PATH, unix:PATH or none", 0 },
 	{ "incoming", OPTION_INCOMING, "URI", 0,
 	  "Wait for a guest at unix:PATH, tcp:HOST:PORT or fd:N instead of "
-	  "booting one", 0 },
+	  "booting one; its memory, CPUs, name, balloon and command line come "
+	  "with it", 0 },
 	{ "verbose", OPTION_VERBOSE, NULL, 0, "Say more on stderr", 0 },
 	{ 0 },
 };
@@ -232,12 +239,62 @@ static void parse_memory(struct argp_state *state, const char *arg,
 			   "1T is needed", arg);
 }
 
+/* Return: the option, if what it says comes with a guest that is moved here;
+ * or NULL */
+static const char *comes_along(int key)
+{
+	switch (key) {
+	case OPTION_APPEND:
+		return "--append";
+	case OPTION_MEMORY:
+		return "--memory";
+	case OPTION_CPUS:
+		return "--cpus";
+	case OPTION_NAME:
+		return "--name";
+	case OPTION_BALLOON:
+	case ARGP_KEY_ARG: /* of it */
+		return "--balloon";
+	case OPTION_NO_BALLOON:
+		return "--no-balloon";
+	}
+	return NULL;
+}
+
+/* All has been said. */
+static void check(struct argp_state *state, struct run *run)
+{
+	struct machine_config *config = &run->instance.config;
+	struct error err;
+
+	if (run->instance.incoming) {
+		if (run->along)
+			cli_usage_error(state, "%s cannot be given with "
+					"--incoming: it comes with the guest; "
+					"leave it out", run->along);
+		return;
+	}
+	if (config->backing == BACKING_KINDS)
+		config->backing = BACKING_ANONYMOUS;
+	if (check_balloon(config, &err) < 0)
+		cli_usage_error(state, "%s", err.message);
+	if (!config->kernel.path[0])
+		cli_usage_error(state, "--kernel FILE is needed (or "
+				"--incoming URI)");
+	if (!config->memory)
+		cli_usage_error(state, "--memory SIZE is needed, as in "
+				"--memory 512M");
+}
+
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
-	struct instance_options *o = state->input;
+	struct run *run = state->input;
+	struct instance_options *o = &run->instance;
 	struct machine_config *config = &o->config;
 	struct error err;
 
+	if (!run->along)
+		run->along = comes_along(key);
 	switch (key) {
 	case OPTION_KERNEL:
 		copy_text(state, "--kernel", arg, config->kernel.path,
@@ -295,16 +352,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		log_set_verbose(true);
 		break;
 	case ARGP_KEY_END:
-		if (!o->incoming && config->backing == BACKING_KINDS)
-			config->backing = BACKING_ANONYMOUS;
-		if (check_balloon(config, &err) < 0)
-			cli_usage_error(state, "%s", err.message);
-		if (!o->incoming && !config->kernel.path[0])
-			cli_usage_error(state, "--kernel FILE is needed (or "
-				   "--incoming URI)");
-		if (!o->incoming && !config->memory)
-			cli_usage_error(state, "--memory SIZE is needed, as in "
-				   "--memory 512M");
+		check(state, run);
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -328,17 +376,19 @@ int command_run(int argc, char **argv)
 	static const struct argp argp = { options, parse_option, NULL, doc,
 					  NULL, NULL, NULL };
 	static char name[] = "aerostat run";
-	struct instance_options instance_options = {
-		.config = { .cpus = 1, .balloon = true,
-			    .backing = BACKING_KINDS,
-			    .balloon_options = balloon_default },
-		.serial = "stdio",
+	struct run run = {
+		.instance = {
+			.config = { .cpus = 1, .balloon = true,
+				    .backing = BACKING_KINDS,
+				    .balloon_options = balloon_default },
+			.serial = "stdio",
+		},
 	};
 	struct error err = { "" };
 
 	argv[0] = name; /* as usage lines show it */
-	argp_parse(&argp, argc, argv, 0, NULL, &instance_options);
-	if (instance_run(&instance_options, &err) < 0)
+	argp_parse(&argp, argc, argv, 0, NULL, &run);
+	if (instance_run(&run.instance, &err) < 0)
 		return cli_fail(&err);
 	return EXIT_DONE;
 }

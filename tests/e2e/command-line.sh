@@ -58,11 +58,23 @@ refuses 2 'protocol=v17 .* it needs hinting=on' run $K --memory 64M \
 refuses 2 'anonymous, memfd or hugetlb' run $K --memory 64M --backing feathers
 refuses 2 "--backing : " run $K --memory 64M --backing=
 refuses 2 "--backing pigeon" run --incoming unix:x --backing pigeon
+for option in --memory=64M --cpus=1 --append=x --name=x --balloon --no-balloon \
+	--balloon=hinting=off; do
+	name=${option%%=*}
+	refuses 2 "run: $name cannot be .* --incoming: it comes with the guest" \
+		run --incoming unix:x $option
+	refuses 2 "run: $name cannot be .* --incoming: it comes with the guest" \
+		run $option --incoming unix:x
+done
+refuses 2 'run: --balloon cannot' run --incoming unix:x --balloon target=64M
+refuses 2 'run: --memory cannot' run --incoming unix:x --memory 64M --cpus 2
 refuses 1 "'pigeon'" run $K --memory 64M --serial pigeon
 refuses 1 '/nowhere/x' run $K --memory 64M --serial file:/nowhere/x
 refuses 1 "'pigeon:x'" run --incoming pigeon:x --serial none
 refuses 1 'HOST:PORT' run --incoming tcp:x --serial none
 refuses 1 'fd:77' run --incoming fd:77 --serial none
+refuses 1 'fd:77' run --incoming fd:77 --serial none $K --initrd /bin/true \
+	--backing memfd --paused
 refuses 2 '--control' status
 refuses 2 '--control' migrate unix:x
 refuses 2 'URI' migrate --control none.sock
