@@ -34,6 +34,7 @@ enum {
 struct run {
 	struct instance_options instance;
 	const char *along; /* the first option that --incoming excludes */
+	const char *target; /* of the balloon, as given; or NULL */
 };
 
 static const struct argp_option options[] = {
@@ -53,8 +54,8 @@ static const struct argp_option options[] = {
 	{ "paused", OPTION_PAUSED, NULL, 0,
 	  "Do not let the guest run until 'aerostat resume'", 0 },
 	{ "balloon", OPTION_BALLOON, "OPTIONS", OPTION_ARG_OPTIONAL,
-	  "The balloon: target=SIZE (what the guest keeps), hinting=on|off, "
-	  "reporting=on|off, stats=on|off, poison=on|off, "
+	  "The balloon: target=SIZE (what the guest keeps, 16M or more), "
+	  "hinting=on|off, reporting=on|off, stats=on|off, poison=on|off, "
 	  "deflate-on-oom=on|off, must-tell-host=on|off, page-ranges=on|off, "
 	  "populate=on|off (memory the guest takes back on request), "
 	  "numbering=packed|spec, protocol=standard|command-register|v17; "
@@ -139,17 +140,25 @@ static int parse_protocol(const char *value, struct balloon_options *offer,
 	return 0;
 }
 
-static int parse_balloon_key(const char *key, const char *value,
-			     struct machine_config *config, struct error *err)
+/* How large it can be is known when --memory is. */
+static int parse_target(const char *value, struct run *run, struct error *err)
 {
+	run->target = value ? value : "";
+	return cli_parse_size(run->target,
+			      &run->instance.config.balloon_target, err);
+}
+
+static int parse_balloon_key(const char *key, const char *value,
+			     struct run *run, struct error *err)
+{
+	struct machine_config *config = &run->instance.config;
 	struct balloon_options *offer = &config->balloon_options;
 	bool *to = find_switch(config, key);
 
 	if (to)
 		return parse_switch(key, value, to, err);
 	if (!strcmp(key, "target"))
-		return cli_parse_size(value ? value : "",
-				      &config->balloon_target, err);
+		return parse_target(value, run, err);
 	if (!strcmp(key, "numbering"))
 		return parse_numbering(value, offer, err);
 	if (!strcmp(key, "protocol"))
@@ -162,8 +171,7 @@ static int parse_balloon_key(const char *key, const char *value,
 }
 
 /* "target=512M,hinting=on". Return: 0, or -1 with @err */
-static int parse_balloon(char *text, struct machine_config *config,
-			 struct error *err)
+static int parse_balloon(char *text, struct run *run, struct error *err)
 {
 	char *word, *value, *rest;
 
@@ -172,22 +180,28 @@ static int parse_balloon(char *text, struct machine_config *config,
 		value = strchr(word, '=');
 		if (value)
 			*value++ = '\0';
-		if (parse_balloon_key(word, value, config, err) < 0)
+		if (parse_balloon_key(word, value, run, err) < 0)
 			return -1;
 	}
 	return 0;
 }
 
-/* What one option leaves undone. Return: 0, or -1 with @err */
-static int check_balloon(const struct machine_config *config,
-			 struct error *err)
+/* What needs more than one key or option to tell. Return: 0, or -1 with @err */
+static int check_balloon(const struct run *run, struct error *err)
 {
+	const struct machine_config *config = &run->instance.config;
 	const struct balloon_options *offer = &config->balloon_options;
 
-	if (config->balloon && offer->protocol->feature && !offer->hinting)
+	if (!config->balloon)
+		return 0;
+	if (offer->protocol->feature && !offer->hinting)
 		return error_set(err, "--balloon protocol=%s reports free "
 				 "pages: it needs hinting=on",
 				 offer->protocol->name);
+	if (run->target &&
+	    machine_balloon_check(config->memory, config->balloon_target,
+				  err) < 0)
+		return error_prefix(err, "--balloon target=%s", run->target);
 	return 0;
 }
 
@@ -276,14 +290,14 @@ static void check(struct argp_state *state, struct run *run)
 	}
 	if (config->backing == BACKING_KINDS)
 		config->backing = BACKING_ANONYMOUS;
-	if (check_balloon(config, &err) < 0)
-		cli_usage_error(state, "%s", err.message);
 	if (!config->kernel.path[0])
 		cli_usage_error(state, "--kernel FILE is needed (or "
 				"--incoming URI)");
 	if (!config->memory)
 		cli_usage_error(state, "--memory SIZE is needed, as in "
 				"--memory 512M");
+	if (check_balloon(run, &err) < 0)
+		cli_usage_error(state, "%s", err.message);
 }
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
@@ -329,14 +343,14 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		break;
 	case OPTION_BALLOON:
 		config->balloon = true;
-		if (arg && parse_balloon(arg, config, &err) < 0)
+		if (arg && parse_balloon(arg, run, &err) < 0)
 			cli_usage_error(state, "%s", err.message);
 		break;
 	case ARGP_KEY_ARG: /* "--balloon key=value" comes here */
 		if (!strchr(arg, '='))
 			cli_usage_error(state, "'%s' is no option of this "
 					"command; see --help", arg);
-		if (parse_balloon(arg, config, &err) < 0)
+		if (parse_balloon(arg, run, &err) < 0)
 			cli_usage_error(state, "%s", err.message);
 		break;
 	case OPTION_NO_BALLOON:

@@ -12,6 +12,8 @@
 #include "machine/config.h"
 #include "memory/backing.h"
 
+#define BALLOON_LEAST (16ull << 20)
+
 static void put_file(const struct machine_file *file, struct buffer *to)
 {
 	buffer_put_string(to, file->path);
@@ -157,6 +159,16 @@ int machine_config_load(struct machine_config *config,
 				 "'%s', which this version does not know",
 				 protocol);
 	return 0;
+}
+
+int machine_balloon_check(uint64_t memory, uint64_t bytes, struct error *err)
+{
+	if (bytes >= BALLOON_LEAST && bytes <= memory)
+		return 0;
+	return error_set(err, "the guest cannot keep %llu bytes: it needs at "
+			 "least %llu (16 MiB), and has %llu in all",
+			 (unsigned long long)bytes, BALLOON_LEAST,
+			 (unsigned long long)memory);
 }
 
 uint32_t machine_balloon_pages(uint64_t memory, uint64_t bytes)

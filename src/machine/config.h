@@ -41,6 +41,10 @@ void machine_config_save(const struct machine_config *config,
 int machine_config_load(struct machine_config *config,
 			struct buffer_reader *from, struct error *err);
 
+/* May a guest be told to keep @bytes of its @memory? Less than 16 MiB leaves
+ * Linux nothing to run in. Return: 0, or -1 with @err */
+int machine_balloon_check(uint64_t memory, uint64_t bytes, struct error *err);
+
 /* Pages the balloon shall hold for a guest that keeps @bytes. */
 uint32_t machine_balloon_pages(uint64_t memory, uint64_t bytes);
 

@@ -13,7 +13,6 @@
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define MAX_ARGUMENTS 6
-#define BALLOON_LEAST (16ull << 20)
 #define DOWNTIME_DEFAULT_MS 300
 #define DOWNTIME_MOST_MS 2000000
 
@@ -227,11 +226,8 @@ static json_t *do_balloon(struct call *call)
 
 	if (!has_balloon(call))
 		return NULL;
-	if (bytes < BALLOON_LEAST || bytes > most)
-		return fail(call, generic_error, "the guest cannot keep %llu "
-			    "bytes: it needs at least %llu (16 MiB), and has "
-			    "%llu in all", (unsigned long long)bytes,
-			    BALLOON_LEAST, (unsigned long long)most);
+	if (machine_balloon_check(most, bytes, &call->err) < 0)
+		return NULL;
 	if (machine_set_balloon(machine, machine_balloon_pages(most, bytes),
 				&call->err) < 0)
 		return NULL;

@@ -55,6 +55,19 @@ refuses 2 'it needs hinting=on' run $K --memory 64M \
 	--balloon=hinting=off --balloon=protocol=command-register
 refuses 2 'protocol=v17 .* it needs hinting=on' run $K --memory 64M \
 	--balloon=protocol=v17,hinting=off
+for target in 0 4K 16777215 65M; do
+	refuses 2 "target=$target: the guest cannot keep .*at least 16777216 (16 MiB), and has 67108864" \
+		run $K --memory 64M "--balloon=target=$target"
+done
+refuses 2 'target=65M' run "--balloon=target=65M" $K --memory 64M
+refuses 2 'target=65M' run $K --memory 64M --balloon target=65M
+refuses 2 "''" run $K --memory 64M --balloon=target
+for target in 16M 64M; do
+	refuses 1 'pigeon' run $K --memory 64M --serial pigeon \
+		"--balloon=target=$target"
+done
+refuses 1 'pigeon' run $K --memory 64M --serial pigeon --balloon=target=4K \
+	--no-balloon
 refuses 2 'anonymous, memfd or hugetlb' run $K --memory 64M --backing feathers
 refuses 2 "--backing : " run $K --memory 64M --backing=
 refuses 2 "--backing pigeon" run --incoming unix:x --backing pigeon
