@@ -145,11 +145,14 @@ static int on_machine_event(sd_event_source *source, int fd, uint32_t revents,
 /* The machine exists: connect it. Return: 0, or -1 with @err */
 static int attach(struct instance *instance, struct error *err)
 {
+	int rc;
+
 	instance->has_machine = true;
 	console_attach(&instance->console, &instance->machine);
-	if (sd_event_add_io(instance->event, NULL, instance->machine.event_fd,
-			    EPOLLIN, on_machine_event, instance) < 0)
-		return error_set(err, "no event for the machine");
+	rc = sd_event_add_io(instance->event, NULL, instance->machine.event_fd,
+			     EPOLLIN, on_machine_event, instance);
+	if (rc < 0)
+		return error_set_errno(err, -rc, "no event for the machine");
 	return 0;
 }
 
@@ -246,14 +249,17 @@ static int on_wake(sd_event_source *source, int fd, uint32_t revents,
 	return 0;
 }
 
+/* @fd: consumed */
 static int start_incoming(struct instance *instance, int fd, struct error *err)
 {
 	int rc;
 
 	instance->incoming_fd = fd;
 	rc = pthread_create(&instance->thread, NULL, incoming_main, instance);
-	if (rc)
+	if (rc) {
+		close(fd);
 		return error_set_errno(err, rc, "incoming thread");
+	}
 	instance->thread_started = true;
 	return 0;
 }
@@ -286,24 +292,43 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents,
 	return 0;
 }
 
+/* What the incoming thread rings. */
+static int add_wake(struct instance *instance, struct error *err)
+{
+	int rc;
+
+	instance->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	rc = instance->wake_fd < 0 ? -errno :
+	     sd_event_add_io(instance->event, NULL, instance->wake_fd, EPOLLIN,
+			     on_wake, instance);
+	if (rc < 0)
+		return error_set_errno(err, -rc,
+				       "no event for the incoming guest");
+	return 0;
+}
+
 static int listen_for_guest(struct instance *instance, struct error *err)
 {
+	cleanup_fd int fd = -1;
 	bool connected;
-	int fd = channel_listen(instance->options->incoming, &connected, err);
+	int rc;
 
+	fd = channel_listen(instance->options->incoming, &connected, err);
 	if (fd < 0)
 		return error_prefix(err, "--incoming");
-	instance->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (instance->wake_fd < 0 ||
-	    sd_event_add_io(instance->event, NULL, instance->wake_fd, EPOLLIN,
-			    on_wake, instance) < 0)
-		return error_set(err, "no event for the incoming guest");
+	/* Whatever fails now, the end stops the listening. */
+	if (!connected)
+		instance->listen_fd = steal_fd(&fd);
+	if (add_wake(instance, err) < 0)
+		return -1;
 	if (connected)
-		return start_incoming(instance, fd, err);
-	instance->listen_fd = fd;
-	if (sd_event_add_io(instance->event, &instance->listener, fd, EPOLLIN,
-			    on_connection, instance) < 0)
-		return error_set(err, "no event for the incoming guest");
+		return start_incoming(instance, steal_fd(&fd), err);
+	rc = sd_event_add_io(instance->event, &instance->listener,
+			     instance->listen_fd, EPOLLIN, on_connection,
+			     instance);
+	if (rc < 0)
+		return error_set_errno(err, -rc,
+				       "no event for the incoming guest");
 	return 0;
 }
 
@@ -323,23 +348,23 @@ static void end_incoming(struct instance *instance)
 /* --------------------------------------------------------------- life --- */
 
 /* SIGINT, SIGTERM, SIGHUP: end in order. Blocked everywhere, read by the
- * loop. */
+ * loop. Return: 0 or more, or a negative errno */
 static int add_signals(struct instance *instance)
 {
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
 	sigset_t set;
 	size_t i;
+	int rc = 0;
 
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&set);
 	for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
 		sigaddset(&set, signals[i]);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
-		if (sd_event_add_signal(instance->event, NULL, signals[i],
-					NULL, NULL) < 0)
-			return -1;
-	return 0;
+	for (i = 0; i < sizeof(signals) / sizeof(signals[0]) && rc >= 0; i++)
+		rc = sd_event_add_signal(instance->event, NULL, signals[i],
+					 NULL, NULL);
+	return rc;
 }
 
 static int open_control(struct instance *instance, struct error *err)
@@ -399,13 +424,18 @@ int instance_run(struct instance_options *options, struct error *err)
 	instance.console.out_fd = instance.console.listen_fd = -1;
 	pthread_mutex_init(&instance.lock, NULL);
 	pthread_cond_init(&instance.attached_changed, NULL);
-	if (sd_event_new(&instance.event) < 0 || add_signals(&instance) < 0)
-		return error_set(err, "no event loop");
+	rc = sd_event_new(&instance.event);
+	if (rc >= 0)
+		rc = add_signals(&instance);
+	if (rc < 0)
+		return error_set_errno(err, -rc, "no event loop");
 	rc = start(&instance, err);
 	if (rc == 0) {
 		sd_notify(0, "READY=1");
 		rc = sd_event_loop(instance.event);
-		if (rc)
+		if (rc < 0)
+			error_set_errno(err, -rc, "event loop");
+		else if (rc)
 			error_set(err, "%s", instance.failure.message);
 	}
 	end(&instance);

@@ -299,14 +299,17 @@ static int open_file(struct console *console, const char *path,
 static int open_unix(struct console *console, const char *path,
 		     struct error *err)
 {
+	int rc;
+
 	console->listen_fd = socket_listen_unix(path, err);
 	if (console->listen_fd < 0)
 		return error_prefix(err, "serial port");
 	snprintf(console->path, sizeof(console->path), "%s", path);
-	if (sd_event_add_io(console->event, &console->listener,
-			    console->listen_fd, EPOLLIN, on_client,
-			    console) < 0)
-		return error_set(err, "no event for the serial port");
+	rc = sd_event_add_io(console->event, &console->listener,
+			     console->listen_fd, EPOLLIN, on_client, console);
+	if (rc < 0)
+		return error_set_errno(err, -rc,
+				       "no event for the serial port");
 	return 0;
 }
 

@@ -275,6 +275,7 @@ int qmp_server_open(struct qmp_server **server, const char *path,
 		    const struct qmp_context *context, struct error *err)
 {
 	struct qmp_server *new = calloc(1, sizeof(*new));
+	int rc;
 
 	if (!new)
 		return error_set(err, "control socket: no memory");
@@ -285,11 +286,13 @@ int qmp_server_open(struct qmp_server **server, const char *path,
 		return error_prefix(err, "control socket");
 	}
 	new->path = strdup(path);
-	if (!new->path ||
-	    sd_event_add_io(context->event, &new->listener, new->fd, EPOLLIN,
-			    on_connect, new) < 0) {
+	rc = !new->path ? -ENOMEM :
+	     sd_event_add_io(context->event, &new->listener, new->fd, EPOLLIN,
+			     on_connect, new);
+	if (rc < 0) {
 		qmp_server_close(new);
-		return error_set(err, "control socket: no event");
+		return error_set_errno(err, -rc, "no event for the control "
+				       "socket");
 	}
 	*server = new;
 	return 0;

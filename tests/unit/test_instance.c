@@ -2,6 +2,8 @@
 /* The main loop of a machine's process: what it ends with. */
 #include "unit.h"
 
+#include <sys/resource.h>
+
 #undef fail /* of cmocka; instance.c has its own */
 #include "cli/instance.c" /* what is looked at is local to it */
 
@@ -49,6 +51,46 @@ static void test_failure_and_power_off(void **state)
 	assert_string_equal(instance.failure.message, "vCPU 1 cannot go on");
 }
 
+/* The descriptor that is given out next. */
+static int next_fd(void)
+{
+	int fd = dup(STDIN_FILENO);
+
+	assert_true(fd >= 0);
+	close(fd);
+	return fd;
+}
+
+/* There is a descriptor to listen with, and none beside it: what was made goes
+ * away again, and the reason is told. */
+static void test_no_descriptor_to_wait_for_a_guest(void **state)
+{
+	static char directory[] = "/tmp/aerostat-instance-XXXXXX";
+	struct instance_options options = { 0 };
+	struct rlimit before, few;
+	struct error err = { "" };
+	char uri[64];
+	int fd, rc;
+
+	assert_non_null(mkdtemp(directory));
+	snprintf(uri, sizeof(uri), "unix:%s/move", directory);
+	options.incoming = uri;
+	instance.options = &options;
+	fd = next_fd();
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = before;
+	few.rlim_cur = fd + 1;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	rc = listen_for_guest(&instance, &err);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(rc, -1);
+	assert_non_null(strstr(err.message, strerror(EMFILE)));
+	end_incoming(&instance);
+	assert_int_equal(next_fd(), fd);
+	assert_int_equal(access(uri + 5, F_OK), -1);
+	assert_int_equal(rmdir(directory), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -56,6 +98,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_power_off),
 		TEST(test_failure_and_power_off),
+		TEST(test_no_descriptor_to_wait_for_a_guest),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
