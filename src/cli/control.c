@@ -493,8 +493,8 @@ int command_balloon(int argc, char **argv)
 {
 	static const struct argp_option options[] = {
 		{ "wait", 'w', NULL, 0,
-		  "Wait until the guest keeps no more than that, or until "
-		  "nothing has changed for 10 seconds", 0 },
+		  "Wait until the guest keeps what it may; fail when nothing "
+		  "has changed for 10 seconds", 0 },
 		{ 0 },
 	};
 	static const char doc[] =
