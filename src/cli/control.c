@@ -6,12 +6,12 @@
 #include <string.h>
 #include <time.h>
 
+#include "cli/answer.h"
 #include "cli/client.h"
 #include "cli/progress.h"
 
 #define POLL_MS 200
 #define WAIT_PATIENCE_MS 10000 /* without any change */
-#define LABEL "%-10s "
 #define WIDTH 80
 
 /* What one of these commands was told. */
@@ -68,29 +68,6 @@ static int plain(int argc, char **argv, char *name, const char *doc,
 }
 
 /* ----------------------------------------------- what the machine says --- */
-
-static uint64_t number(const json_t *object, const char *key)
-{
-	return json_integer_value(json_object_get(object, key));
-}
-
-static const char *string(const json_t *object, const char *key)
-{
-	const char *value = json_string_value(json_object_get(object, key));
-
-	return value ? value : "";
-}
-
-static bool has_name(const json_t *names, const char *wanted)
-{
-	json_t *name;
-	size_t i;
-
-	json_array_foreach(names, i, name)
-		if (!strcmp(json_string_value(name), wanted))
-			return true;
-	return false;
-}
 
 /* Those of @names that @without does not have; lines end at WIDTH. Nothing at
  * all when there are none. */
@@ -356,20 +333,22 @@ int command_quit(int argc, char **argv)
 static int query_balloon(struct client *client, json_t **balloon,
 			 struct error *err)
 {
-	json_t *status;
-	int rc;
+	json_t *status, *found;
+	int rc = 0;
 
 	*balloon = NULL;
 	if (client_call(client, "x-query-status", NULL, &status, err) < 0)
 		return -1;
-	*balloon = json_incref(json_object_get(status, "balloon"));
+	found = json_object_get(status, "balloon");
+	if (json_is_object(found))
+		*balloon = json_incref(found);
+	else if (found) /* null */
+		rc = error_set(err, "%s: the machine has no balloon",
+			       client->path);
+	else
+		rc = error_set(err, "%s: the guest is still coming in",
+			       client->path);
 	json_decref(status);
-	if (json_is_object(*balloon))
-		return 0;
-	json_decref(*balloon); /* null */
-	rc = error_set(err, *balloon ? "%s: the machine has no balloon" :
-		       "%s: the guest is still coming in", client->path);
-	*balloon = NULL;
 	return rc;
 }
 

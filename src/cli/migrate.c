@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/answer.h"
 #include "cli/client.h"
 #include "cli/progress.h"
 
 #define POLL_MS 200
 #define PAGE 4096ull
-#define LABEL "%-10s "
 
 enum {
 	OPTION_DOWNTIME = 0x100,
@@ -44,18 +44,6 @@ static void catch_interrupt(void)
 	};
 
 	sigaction(SIGINT, &action, NULL);
-}
-
-static uint64_t number(const json_t *object, const char *key)
-{
-	return json_integer_value(json_object_get(object, key));
-}
-
-static const char *string(const json_t *object, const char *key)
-{
-	const char *value = json_string_value(json_object_get(object, key));
-
-	return value ? value : "";
 }
 
 static bool is(const json_t *status, const char *state)

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cli/answer.h"
 #include "cli/client.h"
 
 #define ANSWER_MS 3000 /* for the guest */
@@ -52,25 +53,9 @@ static void catch_interrupt(void)
 	sigaction(SIGINT, &action, NULL);
 }
 
-static uint64_t number(const json_t *object, const char *key)
-{
-	return json_integer_value(json_object_get(object, key));
-}
-
 static bool is_true(const json_t *object, const char *key)
 {
 	return json_is_true(json_object_get(object, key));
-}
-
-static bool has_name(const json_t *names, const char *wanted)
-{
-	json_t *name;
-	size_t i;
-
-	json_array_foreach(names, i, name)
-		if (!strcmp(json_string_value(name), wanted))
-			return true;
-	return false;
 }
 
 /* ----------------------------------------------------- ask and wait --- */
