@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "machine/machine.h"
+#include "memory/backing.h"
 
 #define KICK_SIGNAL SIGUSR1
 
@@ -35,14 +36,39 @@ static void exit_io(struct machine *machine, struct kvm_run *run)
 			     data + i * run->io.size, run->io.size);
 }
 
-static void exit_fatal(struct vcpu_thread *cpu, const char *what, uint64_t code)
+/* @what: failed; @advice: behind it, or "" */
+static void cannot_go_on(struct vcpu_thread *cpu, const char *what,
+			 const char *advice)
 {
 	struct kvm_regs regs = { 0 };
 
 	ioctl(cpu->vcpu.fd, KVM_GET_REGS, &regs);
-	machine_fail(cpu->machine, "vCPU %u cannot go on: %s %llu at rip %#llx",
-		     cpu->vcpu.id, what, (unsigned long long)code,
-		     (unsigned long long)regs.rip);
+	machine_fail(cpu->machine, "vCPU %u cannot go on: %s at rip %#llx%s",
+		     cpu->vcpu.id, what, (unsigned long long)regs.rip, advice);
+}
+
+static void exit_fatal(struct vcpu_thread *cpu, const char *what, uint64_t code)
+{
+	char text[80];
+
+	snprintf(text, sizeof(text), "%s %llu", what,
+		 (unsigned long long)code);
+	cannot_go_on(cpu, text, "");
+}
+
+/* KVM_RUN itself. With hugetlb KVM finds no page where the guest touches memory
+ * that went back to the pool, if others have emptied that meanwhile. */
+static void run_failed(struct vcpu_thread *cpu, int errnum)
+{
+	bool no_page = errnum == EFAULT &&
+		       cpu->machine->config.backing == BACKING_HUGETLB;
+	char text[80];
+
+	snprintf(text, sizeof(text), "KVM_RUN: %s", strerror(errnum));
+	cannot_go_on(cpu, text, no_page ?
+		     ": the host's pool of huge pages is empty, which the "
+		     "guest gave some back to; raise vm.nr_hugepages and "
+		     "leave some spare" : "");
 }
 
 /* Return: false when this vCPU must not run on */
@@ -144,7 +170,7 @@ static void *vcpu_main(void *argument)
 		if (ioctl(cpu->vcpu.fd, KVM_RUN, 0) < 0) {
 			if (errno == EINTR || errno == EAGAIN)
 				continue;
-			exit_fatal(cpu, "KVM_RUN failed, error", errno);
+			run_failed(cpu, errno);
 			halted = true;
 			continue;
 		}

@@ -162,6 +162,32 @@ hugetlb() {
 	in_and_out pool
 	moves pool pool2
 	end pool2
+	runs_dry
+}
+
+# What was given back is gone from the pool when the guest wants it again: the
+# machine fails, and says why.
+runs_dry() {
+	note "the pool is empty when the guest takes a page back"
+	if [ -z "$pool_before" ]; then
+		skip "the pool of huge pages is not ours to empty"
+		return
+	fi
+	boot dry hugetlb
+	balloon dry 64
+	# What is reserved for a machine's first touch stays.
+	echo 0 >$POOL
+	read -r pool_ours <$POOL
+	balloon dry "$RAM_MIB"
+	poke dry dirty 200 5
+	end_of_vm dry 20
+	status=$?
+	read -r pool_ours <$POOL
+	is "status of a machine without a page" "$status" 1
+	is "lines about it" "$(wc -l <"$OUT/dry.log")" 1
+	grep -q "KVM_RUN: Bad address .*pool of huge pages is empty" \
+		"$OUT/dry.log" || fail "dry: $(cat "$OUT/dry.log")"
+	pass "$(cat "$OUT/dry.log")"
 }
 
 for backing in $BACKINGS; do
