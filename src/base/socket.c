@@ -4,7 +4,6 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -68,14 +67,21 @@ int socket_connect_unix(const char *path, struct error *err)
 
 /* Does a process have its socket there? Asked with one of another type, which
  * reaches nobody: whoever listens would take a connection for its client. A file
- * that is left over refuses; a socket of another type says so. */
-static bool is_served(const struct sockaddr_un *address)
+ * that is left over refuses; a socket of another type says so.
+ * Return: 0 when it does not, or -1 with @err */
+static int check_left_over(const struct sockaddr_un *address, struct error *err)
 {
 	cleanup_fd int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	return fd >= 0 &&
-	       (connect(fd, (const void *)address, sizeof(*address)) == 0 ||
-		errno == EPROTOTYPE);
+	if (fd >= 0 &&
+	    (connect(fd, (const void *)address, sizeof(*address)) == 0 ||
+	     errno == EPROTOTYPE))
+		return error_set(err, "%s is in use by another process",
+				 address->sun_path);
+	if (fd >= 0 && errno == ECONNREFUSED)
+		return 0;
+	return error_set_errno(err, errno, "cannot tell whether %s is in use",
+			       address->sun_path);
 }
 
 int socket_listen_unix(const char *path, struct error *err)
@@ -90,9 +96,8 @@ int socket_listen_unix(const char *path, struct error *err)
 		if (!S_ISSOCK(info.st_mode))
 			return error_set(err, "%s is there and is not a "
 					 "socket", path);
-		if (is_served(&address))
-			return error_set(err, "%s is in use by another "
-					 "process", path);
+		if (check_left_over(&address, err) < 0)
+			return -1;
 		unlink(path);
 	}
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

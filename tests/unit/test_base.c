@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include <errno.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -364,6 +365,27 @@ static void test_unix_socket_of_a_process_that_stands_still(void **state)
 	unlink(path);
 }
 
+/* What cannot be asked is not taken for left over. */
+static void test_unix_socket_that_cannot_be_asked(void **state)
+{
+	const char *path = path_of("unasked");
+	struct error err = { "" };
+	struct rlimit before, none;
+	int fd = socket_listen_unix(path, &err);
+
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = (struct rlimit){ 0, before.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	fd = socket_listen_unix(path, &err);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(fd, -1);
+	assert_non_null(strstr(err.message, "cannot tell whether"));
+	assert_int_equal(access(path, F_OK), 0);
+	unlink(path);
+}
+
 static void test_unix_paths_that_cannot_be(void **state)
 {
 	const char *file = path_of("file");
@@ -461,6 +483,7 @@ int main(void)
 		cmocka_unit_test(test_unix_socket_is_asked_for_unseen),
 		cmocka_unit_test(
 			test_unix_socket_of_a_process_that_stands_still),
+		cmocka_unit_test(test_unix_socket_that_cannot_be_asked),
 		cmocka_unit_test(test_unix_paths_that_cannot_be),
 		cmocka_unit_test(test_tcp_socket),
 		cmocka_unit_test(test_tcp_addresses_that_cannot_be),
