@@ -403,8 +403,12 @@ restore_pool() {
 }
 
 # have_huge_pages N: so many of 2 MiB are free, or are asked of the host until the
-# scenario ends. Status 1 when they are not to be had.
+# scenario ends. Status 1 when they are not to be had. One scenario at a time has the
+# pool; unit tests take the same lock.
 have_huge_pages() {
+	[ -r $POOL ] || return 1
+	exec 8<$POOL
+	! command -v flock >/dev/null || flock 8
 	_free=$(free_huge_pages)
 	[ "${_free:-0}" -lt "$1" ] || return 0
 	[ -w $POOL ] || return 1
