@@ -98,7 +98,7 @@ class Console:
         try:
             while data := self.connection.recv(65536):
                 self.signs.append(time.monotonic())
-                self.text += data
+                self.text += data.replace(b"~", b"")  # pulses, between lines
                 self.lived.set()
                 time.sleep(LISTEN_SECONDS)
         except OSError:

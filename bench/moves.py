@@ -34,7 +34,7 @@ COLUMNS = [
 class Bare:
     """The guest of guest/bare."""
 
-    beat_ms = 1
+    beat, beat_ms = "pulse", 1  # a line would take most of a millisecond
     boot_seconds = 30
     command_seconds = 120
 
@@ -56,7 +56,7 @@ class Debian:
     it does not hold free: MemTotal leaves out what the kernel took before."""
 
     append = "console=ttyS0 loglevel=4 panic=-1"
-    beat_ms = 50  # a line of output is dear where the guest's KVM is emulated
+    beat, beat_ms = "beat", 50  # a line of output is dear where the guest's KVM is emulated
     boot_seconds = 180
     command_seconds = 300
 
@@ -231,10 +231,10 @@ def longest_gap(signs, since, until):
     return round(max(b - a for a, b in zip(signs, signs[1:])) * 1000, 1) if len(signs) > 1 else ""
 
 
-def move(source, destination, path, beat_ms, touch_now):
+def move(source, destination, path, guest, touch_now):
     """Return: figures of one move"""
     await_reports()
-    source.console.command(f"beat {beat_ms}")
+    source.console.command(f"{guest.beat} {guest.beat_ms}")
     time.sleep(CALM_SECONDS)
     calm = time.monotonic()
     touch_now()
@@ -253,14 +253,14 @@ def move(source, destination, path, beat_ms, touch_now):
     row["own_ms"] = round((arrived - began) * 1000, 1)
     time.sleep(SETTLE_SECONDS)
     signs = source.console.signs + destination.console.signs
-    row["gap_ms"] = longest_gap(signs, began - beat_ms / 1000, arrived + SETTLE_SECONDS)
+    row["gap_ms"] = longest_gap(signs, began - guest.beat_ms / 1000, arrived + SETTLE_SECONDS)
     row["calm_gap_ms"] = longest_gap(signs, calm - CALM_SECONDS, calm)
     return row
 
 
 def judge(console, scenario):
     """What the guest says once it is there."""
-    console.command("beat 0")
+    console.command(f"{scenario.guest.beat} 0")
     row = {**scenario.guest.counters(console), "intact": "yes"}
     writes = any(each.startswith("writer") for each in scenario.commands)
     for command in ["check"] + ["writer-check"] * writes:
@@ -287,7 +287,7 @@ def run(monitor, paths, scenario, memory, hinting, relayed, cold):
                     relay = relayed and Relay(arrival + "-relay", arrival)
                     needed = 0 if cold else scenario.used + scenario.freed + SPARE_MIB
                     row.update(move(source, destination, arrival + "-relay" * bool(relay),
-                                    scenario.guest.beat_ms,
+                                    scenario.guest,
                                     lambda: needed and touch(paths["copy"], needed)))
                     if relay:
                         row["bytes_counted"] = relay.bytes

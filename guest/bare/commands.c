@@ -19,8 +19,8 @@
 
 static const char *kernel_command_line;
 static struct job job;
-static uint64_t beat_milliseconds, beats;
-static struct timer beat_timer;
+static uint64_t beat_milliseconds, pulse_milliseconds, beats;
+static struct timer beat_timer, pulse_timer;
 
 /* Each returns NULL or what went wrong. One that has set `job` going has its
  * reply ended by that. */
@@ -181,6 +181,14 @@ static const char *beat(const uint64_t *args, unsigned int count)
 	return NULL;
 }
 
+/* A byte of output leaves the guest, which may take as long as to give a block
+ * away: a pulse is one byte, and no line. */
+static const char *pulse(const uint64_t *args, unsigned int count)
+{
+	pulse_milliseconds = args[0];
+	return NULL;
+}
+
 static const char *turn_off(const uint64_t *args, unsigned int count)
 {
 	say("ok");
@@ -228,6 +236,7 @@ static const struct command {
 	{ "report-now", 0, 0, report_now },
 	{ "rogue", 1, 1, rogue },	/* KIND, see balloon_rogue.c */
 	{ "beat", 1, 1, beat },		/* MS */
+	{ "pulse", 1, 1, pulse },	/* MS */
 	{ "poweroff", 0, 0, turn_off },
 	{ "reboot", 0, 0, restart },
 };
@@ -285,6 +294,15 @@ static bool beat_step(void)
 	return true;
 }
 
+static bool pulse_step(void)
+{
+	if (!pulse_milliseconds ||
+	    !timer_due(&pulse_timer, pulse_milliseconds * 1000))
+		return false;
+	serial_put("~", 1);
+	return true;
+}
+
 void commands_init(const char *command_line)
 {
 	kernel_command_line = command_line;
@@ -292,7 +310,7 @@ void commands_init(const char *command_line)
 
 bool commands_step(void)
 {
-	bool busy = beat_step();
+	bool busy = beat_step() | pulse_step();
 	const char *error;
 	char *line;
 
