@@ -22,18 +22,8 @@
 #include "memory/backing.h"
 
 #define CLASS_MEMORY_OTHER 0x058000
-#define SAMPLE_PAGES 1024 /* of what was hinted, for a look at its content */
 #define LINGER_NS 20000
 #define LINGER_TRIES 8
-
-static const enum free_page_state free_page_states[REPORT_STATES] = {
-	[REPORT_IDLE] = FREE_PAGE_NONE,
-	[REPORT_REQUESTED] = FREE_PAGE_REQUESTED,
-	[REPORT_ACCEPTING] = FREE_PAGE_ACCEPTING,
-	[REPORT_COMPLETE] = FREE_PAGE_COMPLETE,
-	[REPORT_CLOSED] = FREE_PAGE_NONE,
-	[REPORT_DONE] = FREE_PAGE_NONE,
-};
 
 /* -------------------------------- the balloon's events, device thread --- */
 
@@ -328,126 +318,6 @@ static const struct virtio_pci_ops pci_ops = {
 	.bus_changed = on_bus_changed,
 };
 
-/* --------------------------------------------------- free_page_source --- */
-
-struct report_call {
-	struct balloon_device *device;
-	struct page_set *hinted;
-	struct free_page_progress *progress;
-	bool started;
-};
-
-static void fill_progress(const struct balloon_device *device,
-			  struct free_page_progress *progress)
-{
-	const struct report_counters *counters =
-		&device->balloon.report.counters;
-
-	progress->state = free_page_states[device->balloon.report.state];
-	progress->hints = counters->hints;
-	progress->pages = counters->hinted_pages;
-	progress->rejected = counters->rejected;
-	if (!device->balloon.report.hinted ||
-	    !page_set_next_run(device->balloon.report.hinted, 0,
-			       SAMPLE_PAGES, &progress->sample))
-		progress->sample.count = 0;
-}
-
-/* A guest that stands still does not, nor one that took the bus. */
-static bool can_answer(struct balloon_device *device)
-{
-	return !device->thread.quiet && atomic_load(&device->bus);
-}
-
-static void call_start(void *argument)
-{
-	struct report_call *call = argument;
-
-	call->started = can_answer(call->device) &&
-			balloon_report_start(&call->device->balloon,
-					     call->hinted) == 0;
-}
-
-static void call_progress(void *argument)
-{
-	struct report_call *call = argument;
-
-	fill_progress(call->device, call->progress);
-}
-
-static void call_drain(void *argument)
-{
-	struct report_call *call = argument;
-
-	balloon_report_close(&call->device->balloon);
-	fill_progress(call->device, call->progress);
-}
-
-static void call_done(void *argument)
-{
-	struct report_call *call = argument;
-
-	balloon_report_done(&call->device->balloon);
-}
-
-static bool source_start(struct free_page_source *source,
-			 struct page_set *hinted)
-{
-	struct balloon_device *device = (struct balloon_device *)source;
-	struct report_call call = { .device = device, .hinted = hinted };
-
-	device_thread_call(&device->thread, call_start, &call);
-	return call.started;
-}
-
-static void source_wait(struct free_page_source *source,
-			unsigned int timeout_ms,
-			struct free_page_progress *progress)
-{
-	struct balloon_device *device = (struct balloon_device *)source;
-	struct report_call call = { .device = device, .progress = progress };
-	enum report_state before;
-	struct timespec until;
-	int rc = 0;
-
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_nsec += timeout_ms * 1000000l;
-	until.tv_sec += until.tv_nsec / 1000000000l;
-	until.tv_nsec %= 1000000000l;
-	pthread_mutex_lock(&device->report_lock);
-	before = device->report_state;
-	while (device->report_state == before && !rc &&
-	       (before == REPORT_REQUESTED || before == REPORT_ACCEPTING))
-		rc = pthread_cond_timedwait(&device->report_changed,
-					    &device->report_lock, &until);
-	pthread_mutex_unlock(&device->report_lock);
-	device_thread_call(&device->thread, call_progress, &call);
-}
-
-static void source_drain(struct free_page_source *source,
-			 struct free_page_progress *progress)
-{
-	struct balloon_device *device = (struct balloon_device *)source;
-	struct report_call call = { .device = device, .progress = progress };
-
-	device_thread_call(&device->thread, call_drain, &call);
-}
-
-static void source_done(struct free_page_source *source)
-{
-	struct balloon_device *device = (struct balloon_device *)source;
-	struct report_call call = { .device = device };
-
-	device_thread_call(&device->thread, call_done, &call);
-}
-
-static const struct free_page_source_ops source_ops = {
-	.start = source_start,
-	.wait = source_wait,
-	.drain = source_drain,
-	.done = source_done,
-};
-
 /* ------------------------------------------------------ life and view --- */
 
 /* Queues that exist with everything that is offered. */
@@ -473,7 +343,7 @@ int balloon_device_create(struct balloon_device *device,
 	uint64_t offered;
 
 	memset(device, 0, sizeof(*device));
-	device->source.ops = &source_ops;
+	device->source.ops = &balloon_device_source_ops;
 	device->vm = vm;
 	device->memory = memory;
 	device->lock = lock;
@@ -538,11 +408,16 @@ void balloon_device_pause(struct balloon_device *device)
 	device_thread_call(&device->thread, call_pause, device);
 }
 
+bool balloon_device_can_answer(const struct balloon_device *device)
+{
+	return !device->thread.quiet && atomic_load(&device->bus);
+}
+
 static void call_statistics(void *argument)
 {
 	struct balloon_device *device = argument;
 
-	if (can_answer(device))
+	if (balloon_device_can_answer(device))
 		balloon_request_statistics(&device->balloon);
 }
 
@@ -654,7 +529,7 @@ void balloon_device_view(struct balloon_device *device,
 
 void balloon_device_arrived(struct balloon_device *device)
 {
-	source_done(&device->source);
+	device->source.ops->done(&device->source);
 	scoped_lock(device->lock);
 	virtio_pci_interrupt_all(&device->pci);
 }

@@ -16,6 +16,13 @@ void balloon_device_activate(struct balloon_device *device,
 void balloon_device_copy_layouts(const struct balloon_device *device,
 				 struct virtqueue_layout *layout);
 
+/* Device thread: a guest that stands still answers nothing, nor one that took the
+ * bus. */
+bool balloon_device_can_answer(const struct balloon_device *device);
+
+/* In balloon_report.c. */
+extern const struct free_page_source_ops balloon_device_source_ops;
+
 /* In balloon_memory.c: events of the balloon's queues, and of the device
  * thread's deadline. */
 void balloon_memory_discard(void *host, const struct page_run *run,
