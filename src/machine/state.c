@@ -75,22 +75,16 @@ static int save_irqchip(struct machine *machine, struct buffer *to,
 	return kvm_irqchip_save(&machine->vm, to, err);
 }
 
-static void put_serial(const struct serial_state *s, struct buffer *to)
+static int save_serial(struct machine *machine, struct buffer *to,
+		       struct error *err)
 {
+	const struct serial_state *s = &machine->serial.state;
 	uint8_t registers[] = { s->ier, s->lcr, s->mcr, s->scr, s->dll,
 				s->dlm, s->fcr, s->transmit_empty_pending,
 				s->fifo_used };
 
 	buffer_put(to, registers, sizeof(registers));
 	buffer_put(to, s->fifo, sizeof(s->fifo));
-}
-
-static int save_serial(struct machine *machine, struct buffer *to,
-		       struct error *err)
-{
-	/* The console may have more for it at any time. */
-	scoped_lock(&machine->device_lock);
-	put_serial(&machine->serial.state, to);
 	return 0;
 }
 
@@ -240,16 +234,17 @@ int machine_load_state(struct machine *machine, uint32_t kind,
 int machine_states_add(struct machine_states *states, uint32_t kind,
 		       uint32_t instance, struct error *err)
 {
-	uint64_t *seen = kind == STATE_VCPU ? &states->vcpus : NULL;
-	bool again = seen ? *seen >> instance & 1 : states->kinds >> kind & 1;
+	bool vcpu = kind == STATE_VCPU;
+	bool again = vcpu ? states->vcpus >> instance & 1 :
+			    states->kinds >> kind & 1;
 
-	if (again || (!seen && instance) || states->kinds >> STATE_CLOCK & 1)
+	if (again || (!vcpu && instance) || states->kinds >> STATE_CLOCK & 1)
 		return error_set(err, "the stream is damaged: state of kind %u, "
 				 "instance %u, has no place there", kind,
 				 instance);
 	states->kinds |= 1u << kind;
-	if (seen)
-		*seen |= 1ull << instance;
+	if (vcpu)
+		states->vcpus |= 1ull << instance;
 	return 0;
 }
 

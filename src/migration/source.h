@@ -110,7 +110,7 @@ struct migration_source {
 	struct page_set populated, to_send, sent, hinted, left_out, dirty;
 	bool reporting, report_complete, zeroing, stopped;
 	uint64_t started_ns, stopped_ns, ended_ns, pages_done, busy_ns;
-	uint64_t heard_ns, heard_bytes; /* what was sent last, and when */
+	uint64_t heard_ns, heard_bytes; /* of the last look at what was sent */
 };
 
 /* Return: 0, or -1 with @err. To be undone by migration_source_destroy() */
